@@ -1,0 +1,140 @@
+"""What a backend is: one object per engine that knows everything its dialect needs knowing.
+
+The defaults are those of a server that commits, rolls back and has nothing special about it, so a
+hook added here breaks no backend that exists already.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from datastore.errors import CapabilityError, DatabaseError, DatastoreError
+from datastore.schema import IndexDefinition
+
+if TYPE_CHECKING:
+    from datastore.settings import Settings
+
+
+class Access(enum.Enum):
+    """What a unit of work does to the database."""
+
+    STATEMENT = "one statement, committed by itself"
+    READ = "a snapshot that nothing is written to"
+    WRITE = "a transaction that may write"
+
+
+class Capability(enum.Enum):
+    """Something that one server can do and another cannot."""
+
+    VECTOR_FUNCTIONS = "distances computed by a native extension"
+    VECTOR_TYPE = "a column type for vectors"
+    FULL_TEXT = "full-text indexes"
+    BACKUP = "a consistent copy of the database file while it is in use"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that `doctor` has to say: what it looked at, what it found, how to mend it."""
+
+    check: str
+    found: str
+    ok: bool = True
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class ServerReport:
+    """What a probe found: once per engine, at the first connection."""
+
+    version: str
+    capabilities: frozenset[Capability]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class SearchObjects:
+    """The search indexes of a database, and the tables, columns and indexes that they consist of.
+
+    `damaged` names indexes of which a part is missing; `columns` and `indexes` are pairs with the
+    name of their table.
+    """
+
+    definitions: tuple[IndexDefinition, ...] = ()
+    damaged: tuple[str, ...] = ()
+    tables: frozenset[str] = frozenset()
+    columns: frozenset[tuple[str, str]] = frozenset()
+    indexes: frozenset[tuple[str, str]] = frozenset()
+
+
+class Backend:
+    """The contract. `name` is the SQLAlchemy dialect's, `display_name` what people read."""
+
+    name: ClassVar[str]
+    display_name: ClassVar[str]
+    #: What the code can do; a probe of the server narrows it down.
+    declared: ClassVar[frozenset[Capability]] = frozenset()
+    #: What the probe found; set when the engine is attached.
+    report: ServerReport
+
+    def create_engine(self, url: sa.URL, settings: Settings, *, create: bool) -> Engine:
+        """Make the engine; `create` allows a database that is a file to be made."""
+        return sa.create_engine(url, hide_parameters=True)
+
+    def attach(self, engine: Engine) -> None:
+        """Add to this one engine (ours or the host's) the listeners that the rest relies on."""
+
+    def probe(self, connection: Connection) -> ServerReport:
+        """Find out what this server can do."""
+        return ServerReport(version="unknown", capabilities=self.declared)
+
+    def execution_options(self, access: Access) -> Mapping[str, Any]:
+        """Return the options of a connection that is used for `access`."""
+        return {"isolation_level": "AUTOCOMMIT"} if access is Access.STATEMENT else {}
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold back other writers of this process, where the engine would make them wait badly."""
+        return nullcontext()
+
+    def translate(self, error: BaseException) -> DatastoreError | None:
+        """Return our error for one of the driver, by its code; None for what is not the driver's."""
+        return DatabaseError(type(error).__name__)
+
+    def scrub(self, error: BaseException) -> None:
+        """Take values of rows and parameters out of the driver's message."""
+
+    @contextmanager
+    def migrating(self, connection: Connection) -> Iterator[None]:
+        """Let one process at a time change the schema; commit at the end, roll back on an error."""
+        with connection.begin():
+            yield
+
+    def search_objects(self, connection: Connection) -> SearchObjects:
+        """Find the search indexes in the database, by their fingerprints."""
+        return SearchObjects()
+
+    def search_method(self) -> tuple[str, tuple[str, ...]]:
+        """Return how vectors are searched (`"exact"`, `"fallback"`), and notes for the reader."""
+        return "exact", ()
+
+    def optimize(self, connection: Connection) -> None:
+        """Build or refresh what searches need; called outside a transaction."""
+
+    def schema_changed(self, engine: Engine) -> None:
+        """Let go of what connections remember of the schema; called after a migration."""
+
+    def backup(self, connection: Connection, path: str) -> None:
+        """Write a consistent copy of the database to a file that does not exist yet."""
+        raise self.unable(Capability.BACKUP, remedy="use the server's own tools")
+
+    def unable(self, capability: Capability, *, remedy: str) -> CapabilityError:
+        """Return the error of something that this server was found unable to do."""
+        return CapabilityError(
+            capability.value, found=self.display_name, needed=capability.name, remedy=remedy
+        )

@@ -1,0 +1,161 @@
+"""The PostgreSQL backend: psycopg 3, pgvector for distances, tsvector and GIN for words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+
+from datastore.backends.base import (
+    Access,
+    Backend,
+    Capability,
+    Finding,
+    SearchObjects,
+    ServerReport,
+)
+from datastore.backends.postgresql import search  # noqa: F401 - registers its handlers
+from datastore.backends.postgresql.errors import scrub, translate
+from datastore.backends.postgresql.indexes import search_objects
+from datastore.backends.postgresql.types import read_vectors_as_binary, register_vectors
+from datastore.errors import DatastoreError
+
+if TYPE_CHECKING:
+    from datastore.settings import PostgresqlSettings, Settings
+
+#: The advisory lock that migrations hold: the first eight bytes of SHA-256 of "datastore.migrations".
+MIGRATION_LOCK = int.from_bytes(bytes.fromhex("50d7fa3b522870c2"))
+#: The connections beyond the pool that a burst may open.
+MAX_OVERFLOW = 10
+_PREPARED = "datastore_prepared"
+
+_REMEDY = "install pgvector on the server, then run CREATE EXTENSION vector (or datastore upgrade)"
+
+
+class PostgreSQLBackend(Backend):
+    """One database on a server, version 14 or later."""
+
+    name = "postgresql"
+    display_name = "PostgreSQL"
+    declared = frozenset(
+        {Capability.VECTOR_TYPE, Capability.VECTOR_FUNCTIONS, Capability.FULL_TEXT}
+    )
+
+    def create_engine(self, url: sa.URL, settings: Settings, *, create: bool) -> Engine:
+        """Make a pool that checks a connection before it hands it out."""
+        options = settings.postgresql
+        return sa.create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=options.pool_size,
+            max_overflow=MAX_OVERFLOW,
+            pool_timeout=options.pool_timeout,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args=_connect_arguments(options, url),
+        )
+
+    def attach(self, engine: Engine) -> None:
+        """Teach its connections vectors, in both directions."""
+
+        @event.listens_for(engine, "checkout")
+        def checkout(connection: Any, record: Any, _proxy: Any) -> None:
+            # Asked again until the type is there: an extension may come after the connection.
+            if not record.info.get(_PREPARED):
+                record.info[_PREPARED] = _prepare(connection)
+
+        read_vectors_as_binary(engine)
+
+    def probe(self, connection: Connection) -> ServerReport:
+        """Look for pgvector."""
+        version = str(connection.exec_driver_sql("SHOW server_version").scalar_one())
+        row = connection.exec_driver_sql(
+            "SELECT default_version, installed_version FROM pg_available_extensions "
+            "WHERE name = 'vector'"
+        ).first()
+        available, installed = row or (None, None)
+        capabilities = {Capability.FULL_TEXT}
+        if available or installed:
+            capabilities |= {Capability.VECTOR_TYPE, Capability.VECTOR_FUNCTIONS}
+        return ServerReport(version, frozenset(capabilities), (_finding(available, installed),))
+
+    def execution_options(self, access: Access) -> Mapping[str, Any]:
+        """Commit single statements by themselves; read from one snapshot that refuses writes."""
+        if access is Access.READ:
+            return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        return super().execution_options(access)
+
+    def translate(self, error: BaseException) -> DatastoreError | None:
+        """Classify by SQLSTATE."""
+        return translate(error)
+
+    def scrub(self, error: BaseException) -> None:
+        """Take out DETAIL, and the prose that quotes values."""
+        scrub(error)
+
+    @contextmanager
+    def migrating(self, connection: Connection) -> Iterator[None]:
+        """Hold a session-level advisory lock, which outlives the transactions within."""
+        # On the driver's connection, in autocommit: the lock must be held before the transaction begins
+        # and until after it has ended, and waiting for it is subject to no timeout.
+        driver_connection: Any = connection.connection.dbapi_connection
+        driver_connection.autocommit = True
+        driver_connection.execute("SET lock_timeout = 0")
+        driver_connection.execute("SET statement_timeout = 0")
+        driver_connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+        driver_connection.autocommit = False
+        try:
+            with connection.begin():
+                yield
+        finally:
+            connection.invalidate()  # closing the session gives the lock back, and the timeouts
+
+    def search_objects(self, connection: Connection) -> SearchObjects:
+        """Read them from the comments of indexes and constraints."""
+        return search_objects(connection)
+
+    def optimize(self, connection: Connection) -> None:
+        """Refresh the planner's statistics."""
+        connection.exec_driver_sql("ANALYZE")
+
+    def schema_changed(self, engine: Engine) -> None:
+        """Drop the pool: prepared statements and the vector type belong to the old schema."""
+        engine.dispose()
+
+
+def _prepare(connection: Any) -> bool:
+    was_autocommit = connection.autocommit
+    connection.autocommit = True
+    try:
+        return register_vectors(connection)
+    finally:
+        connection.autocommit = was_autocommit
+
+
+def _connect_arguments(options: PostgresqlSettings, url: sa.URL) -> dict[str, Any]:
+    timeouts = {
+        "statement_timeout": options.statement_timeout,
+        "lock_timeout": options.lock_timeout,
+        "idle_in_transaction_session_timeout": options.idle_in_transaction_timeout,
+    }
+    parameters = [f"-c {name}={int(seconds * 1000)}" for name, seconds in timeouts.items()]
+    # UTC, so that no instant is out of range in the time zone of the server.
+    defaults = {
+        "connect_timeout": options.connect_timeout,
+        "application_name": "datastore",
+        "options": " ".join([*parameters, "-c timezone=UTC"]),
+    }
+    return {name: value for name, value in defaults.items() if name not in url.query}
+
+
+def _finding(available: str | None, installed: str | None) -> Finding:
+    if installed:
+        return Finding("vectors", f"pgvector {installed}")
+    if available:
+        return Finding(
+            "vectors", f"pgvector {available} is available", remedy="run `datastore upgrade`"
+        )
+    return Finding("vectors", "no pgvector on this server", ok=False, remedy=_REMEDY)

@@ -1,0 +1,128 @@
+"""SQLSTATE codes and the errors that they mean (PostgreSQL manual, appendix A)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from datastore.errors import (
+    CheckViolation,
+    ConnectionFailedError,
+    CorruptDatabaseError,
+    DatabaseError,
+    DatastoreError,
+    DiskFullError,
+    ForeignKeyViolation,
+    IntegrityError,
+    InvalidValueError,
+    NotNullViolation,
+    PermissionDeniedError,
+    QueryTimeoutError,
+    ReadOnlyError,
+    SchemaMissingError,
+    TransientError,
+    UniqueViolation,
+    UnknownNameError,
+)
+
+_CONSTRAINTS: dict[str, tuple[type[IntegrityError], str]] = {
+    "23502": (NotNullViolation, "NOT NULL constraint"),
+    "23503": (ForeignKeyViolation, "foreign key"),
+    "23505": (UniqueViolation, "unique constraint"),
+    "23514": (CheckViolation, "check constraint"),
+}
+#: By the whole code, or else by its class (the first two characters).
+_CODES: dict[str, tuple[type[DatabaseError], str]] = {
+    "08": (ConnectionFailedError, "the connection to the server failed"),
+    "25006": (ReadOnlyError, "the server, or this transaction, is read-only"),
+    "25P02": (DatabaseError, "the transaction was aborted by an earlier error"),
+    "25P03": (QueryTimeoutError, "the transaction was idle for longer than it may be"),
+    "28": (ConnectionFailedError, "the server turned down the user or the password"),
+    "3D": (ConnectionFailedError, "there is no such database"),
+    "40": (TransientError, "the transaction could not be serialized with another, or deadlocked"),
+    "42501": (PermissionDeniedError, "the role lacks a privilege"),
+    "53100": (DiskFullError, "the disk of the server is full"),
+    "53300": (ConnectionFailedError, "the server has no connection left"),
+    "55P03": (TransientError, "a lock was not to be had in time"),
+    "57014": (QueryTimeoutError, "the statement ran longer than it may, or was cancelled"),
+    "57P01": (TransientError, "the server ended the connection"),
+    "57P02": (TransientError, "the server crashed and ended the connection"),
+    "57P03": (ConnectionFailedError, "the server is starting up or shutting down"),
+    "XX001": (CorruptDatabaseError, "the data on the server are damaged"),
+    "XX002": (CorruptDatabaseError, "an index on the server is damaged"),
+}
+_UNDEFINED_TABLE = ("42P01",)
+_UNDEFINED_NAME = ("42703", "42704", "42883")
+_QUOTED = re.compile(r'"([^"]+)"')
+
+# libpq reports a failed connection without a code: here alone the message decides.
+_CONNECTING = {
+    "password authentication failed": "the server turned down the user or the password",
+    "no password supplied": "the server asks for a password, and none is set",
+    "does not exist": "there is no such database or role",
+    "refused": "nothing listens at that host and port",
+    "resolve": "the name of the host is unknown",
+    "timeout expired": "no answer within the connect timeout",
+    "too many": "the server has no connection left",
+    "read-only": "no server of the wanted kind (target_session_attrs)",
+    "SSL": "the server and this client do not agree on TLS",
+}
+
+
+def translate(error: Any) -> DatastoreError:
+    """Return our error for one raised by psycopg."""
+    code = getattr(error, "sqlstate", None)
+    name = type(error).__name__
+    if code is None:
+        return _without_code(error, name)
+    if code in _CONSTRAINTS:
+        return _constraint(error, code)
+    if code.startswith("22"):
+        return InvalidValueError(f"a value is not valid for its type ({name}, {code})")
+    if code in _UNDEFINED_TABLE:
+        return SchemaMissingError(f"there is no table {_first_name(error)}")
+    if code in _UNDEFINED_NAME:
+        return UnknownNameError(f"there is no {name.removeprefix('Undefined').lower()}: {_prose(error)}")
+    error_class, text = _CODES.get(code) or _CODES.get(code[:2]) or (DatabaseError, _prose(error))
+    return error_class(f"{text} ({name}, {code})", code=code)
+
+
+def _constraint(error: Any, code: str) -> IntegrityError:
+    error_class, what = _CONSTRAINTS[code]
+    diagnostics = error.diag
+    constraint = diagnostics.constraint_name or diagnostics.column_name
+    where = " of ".join(filter(None, (constraint, diagnostics.table_name)))
+    return error_class(
+        f"{what} violated on {where} ({type(error).__name__}, {code})",
+        code=code,
+        constraint=constraint,
+    )
+
+
+def _without_code(error: Any, name: str) -> DatastoreError:
+    if name in ("DataError", "ProgrammingError", "InterfaceError", "NotSupportedError"):
+        return InvalidValueError(f"a value cannot be sent to the server ({name})")
+    message = str(error)
+    reasons = (text for mark, text in _CONNECTING.items() if mark in message)
+    return ConnectionFailedError(next(reasons, "the connection to the server failed"))
+
+
+def _prose(error: Any) -> str:
+    return str(error.diag.message_primary or type(error).__name__)
+
+
+def _first_name(error: Any) -> str:
+    found = _QUOTED.search(_prose(error))
+    return found[1] if found else "of that name"
+
+
+def scrub(error: Any) -> None:
+    """Leave of the server's message what holds no value of a row, a parameter or the password."""
+    code = getattr(error, "sqlstate", None)
+    name = type(error).__name__
+    if code is None:
+        error.args = (f"{name}: {_without_code(error, name)}",)
+    elif code.startswith(("22", "23")):
+        error.args = (f"{name} ({code})",)
+    else:
+        error.args = (_prose(error),)

@@ -1,0 +1,202 @@
+"""What stands behind the search indexes on PostgreSQL, and how it is found again.
+
+A full-text index is a generated `tsvector` column with a GIN index, and a generated column with the
+number of words, which BM25 needs. A vector index is a check that keeps zero vectors out: pgvector
+itself refuses all else that is no vector. The fingerprint is the comment of the GIN index or of the
+check.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.compiler import compiles
+
+from datastore.backends.base import SearchObjects
+from datastore.schema import (
+    FINGERPRINT,
+    CreateFullTextIndex,
+    CreateVectorIndex,
+    DropFullTextIndex,
+    DropVectorIndex,
+    EnableVectors,
+    FullTextIndexDefinition,
+    IndexDefinition,
+    Script,
+    from_fingerprint,
+)
+
+#: Text search configurations of ours. `english` stems by Porter's original algorithm and drops no
+#: stop words, so that both engines index the same words; `simple` only folds.
+CONFIGURATIONS = {"english": "datastore_english", "simple": "simple"}
+#: setweight() knows four labels, so an index has at most four different weights.
+LABELS = "ABCD"
+
+_CREATE_CONFIGURATION = """\
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_ts_config WHERE cfgname = 'datastore_english'
+                 AND cfgnamespace = current_schema()::regnamespace) THEN
+    CREATE TEXT SEARCH DICTIONARY datastore_porter (TEMPLATE = snowball, Language = porter);
+    CREATE TEXT SEARCH CONFIGURATION datastore_english (COPY = simple);
+    ALTER TEXT SEARCH CONFIGURATION datastore_english
+      ALTER MAPPING REPLACE simple WITH datastore_porter;
+  END IF;
+END $$"""
+# Other indexes may still need it: then it stays.
+_DROP_CONFIGURATION = """\
+DO $$ BEGIN
+  DROP TEXT SEARCH CONFIGURATION IF EXISTS datastore_english;
+  DROP TEXT SEARCH DICTIONARY IF EXISTS datastore_porter;
+EXCEPTION WHEN dependent_objects_still_exist THEN NULL;
+END $$"""
+
+
+@compiles(EnableVectors, "postgresql")
+def _enable_vectors(element: EnableVectors, compiler: Any, **_: Any) -> Script:
+    return Script("CREATE EXTENSION IF NOT EXISTS vector")
+
+
+@compiles(CreateVectorIndex, "postgresql")
+def _create_vector_index(element: CreateVectorIndex, compiler: Any, **_: Any) -> Script:
+    definition, quote = element.definition, compiler.preparer.quote
+    name, table = quote(definition.name), _table(definition, compiler)
+    check = f"vector_norm({quote(definition.column)}) > 0"
+    return Script(
+        f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check})",
+        f"COMMENT ON CONSTRAINT {name} ON {table} IS {_literal(definition.fingerprint())}",
+    )
+
+
+@compiles(DropVectorIndex, "postgresql")
+def _drop_vector_index(element: DropVectorIndex, compiler: Any, **_: Any) -> Script:
+    definition = element.definition
+    name = compiler.preparer.quote(definition.name)
+    return Script(f"ALTER TABLE {_table(definition, compiler)} DROP CONSTRAINT IF EXISTS {name}")
+
+
+@compiles(CreateFullTextIndex, "postgresql")
+def _create_full_text_index(element: CreateFullTextIndex, compiler: Any, **_: Any) -> Script:
+    definition, quote = element.definition, compiler.preparer.quote
+    table, name = _table(definition, compiler), quote(definition.name)
+    lexemes, length = quote(lexemes_column(definition)), quote(length_column(definition))
+    return Script(
+        _CREATE_CONFIGURATION,
+        f"ALTER TABLE {table} ADD COLUMN {lexemes} tsvector GENERATED ALWAYS AS "
+        f"({_lexemes(definition, quote)}) STORED, ADD COLUMN {length} integer "
+        f"GENERATED ALWAYS AS ({_length(definition, quote)}) STORED",
+        f"CREATE INDEX {name} ON {table} USING gin ({lexemes})",
+        f"COMMENT ON INDEX {_in_schema(definition, compiler)} IS "
+        f"{_literal(definition.fingerprint())}",
+    )
+
+
+@compiles(DropFullTextIndex, "postgresql")
+def _drop_full_text_index(element: DropFullTextIndex, compiler: Any, **_: Any) -> Script:
+    definition, quote = element.definition, compiler.preparer.quote
+    lexemes, length = quote(lexemes_column(definition)), quote(length_column(definition))
+    return Script(
+        f"ALTER TABLE {_table(definition, compiler)} DROP COLUMN IF EXISTS {lexemes}, "
+        f"DROP COLUMN IF EXISTS {length}",
+        _DROP_CONFIGURATION,
+    )
+
+
+def lexemes_column(definition: FullTextIndexDefinition) -> str:
+    """Return the name of the generated `tsvector` column."""
+    return f"{definition.name}_lexemes"
+
+
+def length_column(definition: FullTextIndexDefinition) -> str:
+    """Return the name of the generated column with the number of words."""
+    return f"{definition.name}_length"
+
+
+def labels(definition: FullTextIndexDefinition) -> dict[float, str]:
+    """Give each different weight its label."""
+    return dict(zip(sorted(set(definition.weights)), LABELS, strict=False))
+
+
+def folded(expression: str) -> str:
+    """Render the words of a text as `textquery.fold` gives them: what both engines index."""
+    plain = f"regexp_replace(normalize({expression}, NFD), '[\\u0300-\\u036f]', '', 'g')"
+    return f"btrim(lower(regexp_replace({plain}, '[^[:alnum:]]+', ' ', 'g')))"
+
+
+def _lexemes(definition: FullTextIndexDefinition, quote: Any) -> str:
+    configuration = CONFIGURATIONS[definition.language]
+    label_of = labels(definition)
+    return " || ".join(
+        f"setweight(to_tsvector('{configuration}', {folded(_text_of(column, quote))}), "
+        f"'{label_of[weight]}')"
+        for column, weight in zip(definition.columns, definition.weights, strict=True)
+    )
+
+
+def _length(definition: FullTextIndexDefinition, quote: Any) -> str:
+    return " + ".join(
+        f"cardinality(string_to_array({folded(_text_of(column, quote))}, ' '))"
+        for column in definition.columns
+    )
+
+
+def _text_of(column: str, quote: Any) -> str:
+    return f"coalesce({quote(column)}, '')"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _table(definition: IndexDefinition, compiler: Any) -> str:
+    return _qualified(definition.schema, definition.table, compiler)
+
+
+def _in_schema(definition: IndexDefinition, compiler: Any) -> str:
+    return _qualified(definition.schema, definition.name, compiler)
+
+
+def _qualified(schema: str | None, name: str, compiler: Any) -> str:
+    quote = compiler.preparer.quote
+    return f"{quote(schema)}.{quote(name)}" if schema else str(quote(name))
+
+
+_FINGERPRINTS = sa.text("""\
+SELECT t.relname AS table_name, c.conname AS name, obj_description(c.oid, 'pg_constraint') AS mark,
+       true AS whole
+FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+WHERE t.relnamespace = current_schema()::regnamespace AND c.contype = 'c'
+UNION ALL
+SELECT t.relname, i.relname, obj_description(i.oid, 'pg_class'),
+       x.indisvalid AND (SELECT count(*) = 2 FROM pg_attribute a
+                         WHERE a.attrelid = t.oid AND NOT a.attisdropped
+                         AND a.attname IN (i.relname || '_lexemes', i.relname || '_length'))
+FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
+WHERE t.relnamespace = current_schema()::regnamespace""")
+
+
+def search_objects(connection: Connection) -> SearchObjects:
+    """Read the search indexes of the current schema from its comments."""
+    rows = [row for row in connection.execute(_FINGERPRINTS) if _is_ours(row.mark)]
+    definitions = tuple(from_fingerprint(row.mark) for row in rows)
+    texts = [d for d in definitions if isinstance(d, FullTextIndexDefinition)]
+    return SearchObjects(
+        definitions,
+        damaged=tuple(row.name for row in rows if not row.whole),
+        columns=frozenset(
+            (d.table, column) for d in texts for column in (lexemes_column(d), length_column(d))
+        ),
+        indexes=frozenset((d.table, d.name) for d in texts),
+    )
+
+
+def _is_ours(comment: str | None) -> bool:
+    if not comment or not comment.startswith(FINGERPRINT):
+        return False
+    try:
+        from_fingerprint(comment)
+    except (ValueError, json.JSONDecodeError):
+        return False
+    return True

@@ -1,0 +1,173 @@
+"""The SQLite backend: a file, no server; sqlite-vec for distances, FTS5 for words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from datastore.backends.base import (
+    Access,
+    Backend,
+    Capability,
+    Finding,
+    SearchObjects,
+    ServerReport,
+)
+from datastore.backends.sqlite import search, types  # noqa: F401 - registers handlers and halves
+from datastore.backends.sqlite.connection import (
+    ACCESS,
+    BUSY_TIMEOUT,
+    WriterLock,
+    file_uri,
+    listen,
+    open_by_uri,
+)
+from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
+from datastore.backends.sqlite.errors import translate
+from datastore.backends.sqlite.indexes import search_objects
+from datastore.errors import DatastoreError, IntegrityError
+from datastore.schema import FullTextIndexDefinition
+
+if TYPE_CHECKING:
+    from datastore.settings import Settings
+
+
+class SQLiteBackend(Backend):
+    """One database file, or one in memory."""
+
+    name = "sqlite"
+    display_name = "SQLite"
+    declared = frozenset({Capability.VECTOR_FUNCTIONS, Capability.FULL_TEXT, Capability.BACKUP})
+
+    def __init__(self) -> None:
+        self._lock = WriterLock()
+        self._wal = True
+        self._busy_timeout = BUSY_TIMEOUT
+
+    def create_engine(self, url: sa.URL, settings: Settings, *, create: bool) -> Engine:
+        """Open a file, making it (mode 0600) where `create` allows; one in memory for `:memory:`."""
+        driver = pick_driver()
+        uri = file_uri(url, create=create)
+        self._wal, self._busy_timeout = settings.sqlite.wal, settings.sqlite.busy_timeout
+        self._lock = WriterLock(self._busy_timeout)
+        engine = sa.create_engine(
+            url.set(drivername="sqlite+pysqlite", query={}),
+            module=driver.module,
+            poolclass=sa.pool.QueuePool,
+            pool_size=settings.sqlite.pool_size,
+            hide_parameters=True,
+        )
+        open_by_uri(engine, driver.module, uri, self._busy_timeout)
+        return engine
+
+    def attach(self, engine: Engine) -> None:
+        """Set up its connections, and begin its transactions ourselves."""
+        listen(engine, wal=self._wal, busy_timeout=self._busy_timeout)
+
+    def probe(self, connection: Connection) -> ServerReport:
+        """Look for sqlite-vec and FTS5."""
+        version = str(connection.exec_driver_sql("SELECT sqlite_version()").scalar_one())
+        functions = set(
+            connection.exec_driver_sql("SELECT name FROM pragma_function_list").scalars()
+        )
+        modules = set(connection.exec_driver_sql("SELECT name FROM pragma_module_list").scalars())
+        capabilities = {Capability.BACKUP}
+        if "vec_version" in functions:
+            capabilities.add(Capability.VECTOR_FUNCTIONS)
+        if "fts5" in modules:
+            capabilities.add(Capability.FULL_TEXT)
+        driver = Driver(connection.dialect.loaded_dbapi)  # type: ignore[arg-type]
+        return ServerReport(
+            version, frozenset(capabilities), tuple(_findings(driver, frozenset(capabilities)))
+        )
+
+    def execution_options(self, access: Access) -> Mapping[str, Any]:
+        """Tell the `begin` listener what the connection is for."""
+        return {ACCESS: access}
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Wait in line with the other writers of this process."""
+        return self._lock.held()
+
+    def translate(self, error: BaseException) -> DatastoreError | None:
+        """Classify by the extended result code."""
+        return translate(error)
+
+    @contextmanager
+    def migrating(self, connection: Connection) -> Iterator[None]:
+        """Hold the write lock from before the first statement; DDL is rolled back with the rest.
+
+        Foreign keys are off meanwhile, or moving a table would delete what refers to it; they are
+        checked before the commit.
+        """
+        driver_connection: Any = connection.connection.dbapi_connection
+        with self.writing():
+            # Past SQLAlchemy, since within a transaction this pragma does nothing.
+            driver_connection.execute("PRAGMA foreign_keys=OFF")
+            try:
+                with connection.begin():
+                    yield
+                    _check_foreign_keys(connection)
+            finally:
+                driver_connection.execute("PRAGMA foreign_keys=ON")
+
+    def search_objects(self, connection: Connection) -> SearchObjects:
+        """Read them from `sqlite_master`."""
+        return search_objects(connection)
+
+    def search_method(self) -> tuple[str, tuple[str, ...]]:
+        """Distances come from sqlite-vec, or else from numpy."""
+        if Capability.VECTOR_FUNCTIONS in self.report.capabilities:
+            return "exact", ()
+        return "fallback", (f"sqlite-vec is not loaded, so numpy computes distances; {REMEDY}",)
+
+    def optimize(self, connection: Connection) -> None:
+        """Merge the full-text indexes and refresh the planner's statistics."""
+        for definition in search_objects(connection).definitions:
+            if isinstance(definition, FullTextIndexDefinition):
+                index = connection.dialect.identifier_preparer.quote(definition.name)
+                connection.exec_driver_sql(f"INSERT INTO {index}({index}) VALUES ('optimize')")
+        connection.exec_driver_sql("ANALYZE")
+
+    def backup(self, connection: Connection, path: str) -> None:
+        """Copy page by page into a new file (mode 0600), reading one snapshot."""
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        driver_connection: Any = connection.connection.dbapi_connection
+        try:
+            target = connection.dialect.loaded_dbapi.connect(path)  # type: ignore[attr-defined]
+            try:
+                driver_connection.backup(target)
+            finally:
+                target.close()
+        except BaseException:
+            Path(path).unlink()
+            raise
+
+
+def _findings(driver: Driver, capabilities: frozenset[Capability]) -> Iterator[Finding]:
+    yield Finding("driver", f"{driver.name}, SQLite {driver.version}")
+    if not driver.has_safe_wal:
+        yield Finding(
+            "write-ahead log",
+            f"SQLite {driver.version} can corrupt a database when its WAL is reset",
+            ok=False,
+            remedy="use SQLite 3.51.3 or later: pip install 'pysqlite3>=0.6.1'",
+        )
+    native = Capability.VECTOR_FUNCTIONS in capabilities
+    found = "sqlite-vec is loaded" if native else "sqlite-vec is not loaded; numpy does its work"
+    yield Finding("vectors", found, ok=native, remedy="" if native else REMEDY)
+    text = Capability.FULL_TEXT in capabilities
+    remedy = "" if text else "use a SQLite that was built with FTS5: pip install 'pysqlite3>=0.6.1'"
+    yield Finding("full text", "FTS5" if text else "no FTS5", ok=text, remedy=remedy)
+
+
+def _check_foreign_keys(connection: Connection) -> None:
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if broken:
+        raise IntegrityError(f"the migration would leave rows of {broken[0]} without their parent")

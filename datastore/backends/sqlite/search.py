@@ -1,0 +1,59 @@
+"""How the neutral constructs are written for SQLite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+
+from datastore.backends.sqlite.functions import COSINE, L2, NEGATIVE_PRODUCT
+from datastore.backends.standard import exact_nearest, on_conflict, parenthesised
+from datastore.schema import public_id
+from datastore.sql import Each, Matching, Nearest, OnConflict, best, binary_order, distance
+
+_FUNCTIONS = {"cosine": COSINE, "l2": L2, "inner_product": NEGATIVE_PRODUCT}
+
+compiles(OnConflict, "sqlite")(on_conflict)
+compiles(Nearest, "sqlite")(exact_nearest)
+
+
+@compiles(distance, "sqlite")
+def _distance(element: distance, compiler: Any, **kw: Any) -> str:
+    arguments = compiler.process(element.clauses, **kw)
+    return f"{_FUNCTIONS[element.metric]}({arguments})"
+
+
+@compiles(binary_order, "sqlite")
+def _binary_order(element: binary_order, compiler: Any, **kw: Any) -> str:
+    value = compiler.process(element.clauses, **kw)
+    return f"{value} COLLATE BINARY" if element.type._type_affinity is sa.String else str(value)
+
+
+@compiles(Each, "sqlite")
+def _each(element: Each, compiler: Any, **kw: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(Matching, "sqlite")
+def _matching(element: Matching, compiler: Any, **kw: Any) -> str:
+    index = element.index
+    words = sa.table(index.name, sa.column("rowid"), sa.column(index.name))
+    rows = (
+        sa.select(
+            index.key.label("key"),
+            public_id(index.found, index.name).label("id"),
+            sa.literal_column(_relevance(index, compiler), sa.Double()).label("relevance"),
+        )
+        .select_from(words.join(index.found, index.key == words.c.rowid))
+        .where(words.c[index.name].op("MATCH")(element.query), element.filter)
+        .correlate(None)
+        .subquery("scanned")
+    )
+    return parenthesised(best(rows, "relevance", element, descending=True), compiler, **kw)
+
+
+def _relevance(index: Any, compiler: Any) -> str:
+    # FTS5's bm25() is negative, the better the smaller.
+    weights = ", ".join(map(repr, index.definition.weights))
+    return f"-bm25({compiler.preparer.quote(index.name)}, {weights})"

@@ -1,0 +1,111 @@
+"""Engines with a backend attached, and errors translated at the one place where they pass."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.engine import Engine
+
+from datastore.backends import backend_class
+from datastore.backends.base import Access, Backend
+from datastore.errors import DatastoreError, InvalidValueError, TransientError, UnknownNameError
+from datastore.settings import Settings, display_url
+
+logger = logging.getLogger("datastore")
+
+_attached: WeakKeyDictionary[Engine, Backend] = WeakKeyDictionary()
+
+
+def create_engine(settings: Settings, *, create: bool = True) -> Engine:
+    """Make the engine that `settings` describe, with its backend attached and its server probed.
+
+    `create` allows a SQLite file to be made. Raises `ConnectionFailedError` and its siblings where
+    the database cannot be reached.
+    """
+    url = settings.database_url()
+    backend = backend_class(url.get_dialect().name)()
+    engine = backend.create_engine(url, settings, create=create)
+    _attach(engine, backend)
+    logger.info("opened %s", display_url(url))
+    return engine
+
+
+def attach(engine: Engine) -> Backend:
+    """Return the backend of an engine, attaching one to an engine of the host's on first sight.
+
+    Attaching adds listeners to this one engine: they set up its connections and begin its
+    transactions as the verbs of a store need it.
+    """
+    if engine not in _attached:
+        _attach(engine, backend_class(engine.dialect.name)())
+    return _attached[engine]
+
+
+def _attach(engine: Engine, backend: Backend) -> None:
+    backend.attach(engine)
+    options = backend.execution_options(Access.STATEMENT)
+    try:
+        with translated(backend), engine.execution_options(**options).connect() as connection:
+            backend.report = backend.probe(connection)
+    except DatastoreError:
+        engine.dispose()
+        raise
+    _attached[engine] = backend
+
+
+@contextmanager
+def translated(backend: Backend) -> Iterator[None]:
+    """Turn errors of SQLAlchemy and of the driver into ours, with the cause kept and no value told."""
+    try:
+        yield
+    except exc.DBAPIError as error:
+        raise _translate(error, backend) from error.orig
+    except exc.TimeoutError as error:
+        raise TransientError("every connection of the pool stayed in use; enlarge it") from error
+    except exc.StatementError as error:
+        raise _of_statement(error) from None
+    except exc.CompileError as error:
+        raise _of_compilation(error) from error
+    except (OverflowError, UnicodeError) as error:
+        raise InvalidValueError(f"a value cannot be stored ({type(error).__name__})") from None
+
+
+def _translate(error: exc.DBAPIError, backend: Backend) -> DatastoreError:
+    original: Any = error.orig
+    translation = backend.translate(original)
+    backend.scrub(original)
+    error.hide_parameters, error.args = True, (str(original),)
+    return translation or InvalidValueError(type(original).__name__)
+
+
+def _of_statement(error: exc.StatementError) -> DatastoreError:
+    # Raised while parameters were made ready, before the database saw anything.
+    if isinstance(error.orig, DatastoreError):
+        return error.orig
+    if isinstance(error.orig, exc.InvalidRequestError):
+        return InvalidValueError(str(error.orig).partition("\n")[0])
+    return InvalidValueError(f"a value does not fit its column ({type(error.orig).__name__})")
+
+
+def _of_compilation(error: exc.CompileError) -> DatastoreError:
+    message = str(error)
+    if message.startswith("Unconsumed column names"):
+        return UnknownNameError(message[0].lower() + message[1:])
+    return InvalidValueError(message)
+
+
+def access_engine(engine: Engine, backend: Backend, access: Access) -> Engine:
+    """Return a view of `engine`, over the same pool, whose connections are used for `access`."""
+    options = backend.execution_options(access)
+    return engine.execution_options(**options) if options else engine
+
+
+def describe(engine: Engine) -> str:
+    """Return where an engine leads to, fit for messages."""
+    return display_url(sa.make_url(engine.url))

@@ -1,0 +1,201 @@
+"""Migrations: upgrade, downgrade, current, check and offline SQL, with Alembic.
+
+One history serves every dialect, in the folder `migrations`; its version table is `datastore_version`,
+so that a host's own history lives beside it. One process at a time changes a schema, and a revision
+that fails leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from alembic.script.revision import ResolutionError
+from alembic.util import CommandError
+from sqlalchemy.engine import Connection, Engine
+
+from datastore import operations
+from datastore.backends import backend_class
+from datastore.backends.base import Access, Backend
+from datastore.engine import access_engine, attach, create_engine
+from datastore.errors import DatastoreError, MigrationError, SchemaTooNewError
+from datastore.results import DatabaseSchema
+from datastore.settings import Settings
+
+VERSION_TABLE = "datastore_version"
+
+# Alembic keeps its context in module globals, so two threads would get in each other's way.
+_alembic = threading.Lock()
+
+
+def migrations_directory() -> Path:
+    """Return the folder of the migrations: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "_migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def config() -> Config:
+    """Return the Alembic configuration, needing no file."""
+    configuration = Config()
+    directory = str(migrations_directory()).replace("%", "%%")
+    configuration.set_main_option("script_location", directory)
+    configuration.set_main_option("path_separator", "os")
+    return configuration
+
+
+@cache
+def _script() -> ScriptDirectory:
+    return ScriptDirectory.from_config(config())
+
+
+def head() -> str:
+    """Return the revision that this code is made for."""
+    return str(_script().get_current_head())
+
+
+def current(connection: Connection) -> str | None:
+    """Return the revision of the database, None where nothing was migrated."""
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version = sa.table(VERSION_TABLE, sa.column("version_num", sa.String()))
+    return connection.execute(sa.select(version.c.version_num)).scalar_one_or_none()
+
+
+def refuse_newer_schema(connection: Connection) -> None:
+    """Raise `SchemaTooNewError` for a revision that this code does not know."""
+    revision = current(connection)
+    known = {script.revision for script in _script().walk_revisions()}
+    if revision is not None and revision not in known:
+        raise SchemaTooNewError(revision, head())
+
+
+def upgrade(engine: Engine, backend: Backend, metadata: sa.MetaData, revision: str = "head") -> None:
+    """Upgrade to `revision`, in one transaction."""
+    _migrate(engine, backend, metadata, lambda cfg: command.upgrade(cfg, revision))
+
+
+def downgrade(engine: Engine, backend: Backend, metadata: sa.MetaData, revision: str) -> None:
+    """Downgrade to `revision`, or to nothing with "base", in one transaction."""
+    _migrate(engine, backend, metadata, lambda cfg: command.downgrade(cfg, revision))
+
+
+def check(engine: Engine, backend: Backend, metadata: sa.MetaData) -> None:
+    """Raise `MigrationError` where the database differs from `metadata`."""
+    _migrate(engine, backend, metadata, command.check)
+
+
+def _migrate(
+    engine: Engine, backend: Backend, metadata: sa.MetaData, run: Callable[[Config], None]
+) -> None:
+    writer = access_engine(engine, backend, Access.WRITE)
+    try:
+        with _alembic, writer.connect() as connection, backend.migrating(connection):
+            refuse_newer_schema(connection)
+            configuration = config()
+            configuration.attributes.update(connection=connection, metadata=metadata)
+            run(configuration)
+    except (CommandError, ResolutionError) as error:
+        raise MigrationError(str(error)) from error
+    finally:
+        backend.schema_changed(engine)
+
+
+def run_environment(context: EnvironmentContext | Any, metadata: sa.MetaData) -> None:
+    """Do what `env.py` is for: run the migrations on a connection, or print them with `--sql`."""
+    operations.install()
+    attributes = context.config.attributes
+    if context.is_offline_mode():
+        _run_offline(context, metadata)
+    elif "connection" in attributes:
+        _run_online(context, attributes["connection"], attributes["metadata"])
+    else:
+        _run_standalone(context, metadata)
+
+
+def _run_standalone(context: Any, metadata: sa.MetaData) -> None:
+    """Serve the `alembic` command, which brings no connection."""
+    try:
+        engine = create_engine(Settings.load())
+        backend = attach(engine)
+        writer = access_engine(engine, backend, Access.WRITE)
+        with writer.connect() as connection, backend.migrating(connection):
+            refuse_newer_schema(connection)
+            _run_online(context, connection, metadata)
+        engine.dispose()
+    except DatastoreError as error:
+        raise CommandError(str(error)) from error
+
+
+def _run_online(context: Any, connection: Connection, metadata: sa.MetaData) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        include_name=operations.include_name_for(connection, metadata),
+        **_OPTIONS,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _run_offline(context: Any, metadata: sa.MetaData) -> None:
+    # Named parameters: psycopg's own style would double every percent sign in the script.
+    try:
+        dialect = Settings.load().database_url().get_dialect()
+    except DatastoreError as error:
+        raise CommandError(str(error)) from error
+    backend_class(dialect.name)
+    context.configure(
+        dialect_name=dialect.name,
+        target_metadata=metadata,
+        literal_binds=True,
+        dialect_opts={"paramstyle": "named"},
+        **_OPTIONS,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+_OPTIONS: dict[str, Any] = {
+    "version_table": VERSION_TABLE,
+    "transactional_ddl": True,
+    "compare_type": True,
+    "render_item": operations.render_item,
+    "autogenerate_plugins": list(operations.PLUGINS),
+}
+
+
+def describe_schema(connection: Connection, backend: Backend) -> DatabaseSchema:
+    """Read tables, indexes, search indexes and revision from the database."""
+    objects = backend.search_objects(connection)
+    inspector = sa.inspect(connection)
+    names = [name for name in inspector.get_table_names() if name not in objects.tables]
+    return DatabaseSchema(
+        tables={
+            name: tuple(
+                column["name"]
+                for column in inspector.get_columns(name)
+                if (name, column["name"]) not in objects.columns
+            )
+            for name in names
+        },
+        indexes={
+            name: tuple(
+                str(index["name"])
+                for index in inspector.get_indexes(name)
+                if (name, index["name"]) not in objects.indexes
+            )
+            for name in names
+        },
+        search_indexes=objects.definitions,
+        version=current(connection),
+        metadata={"server": f"{backend.display_name} {backend.report.version}"},
+    )

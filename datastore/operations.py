@@ -1,0 +1,314 @@
+"""Alembic operations for search indexes, and their place in autogenerate.
+
+A revision says what it wants in neutral words:
+
+    from datastore import operations
+
+    def upgrade():
+        operations.create_full_text_index("notes_by_words", "notes", ["body"], key="id")
+
+They are plain functions rather than methods of `alembic.op`, so that type checkers know them and
+nothing of Alembic's is changed by importing this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from types import SimpleNamespace
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import MigrateOperation, Operations
+from alembic.operations.ops import UpgradeOps
+from alembic.runtime.plugins import Plugin
+from alembic.util import DispatchPriority, PriorityDispatchResult
+
+from datastore.backends import backend_class
+from datastore.backends.base import SearchObjects
+from datastore.errors import MigrationError
+from datastore.schema import (
+    EnableVectors,
+    FullTextIndexDefinition,
+    IndexDefinition,
+    Metric,
+    SearchDDL,
+    VectorIndexDefinition,
+    create_element,
+    drop_element,
+    search_indexes,
+)
+from datastore.types import PortableType
+
+#: The names to list in `autogenerate_plugins` of a host's own `env.py`.
+PLUGINS = ("alembic.autogenerate.*", "datastore.search_indexes")
+
+
+class SearchOperation(MigrateOperation):
+    """Base: something done to one search index."""
+
+    def __init__(self, definition: IndexDefinition) -> None:
+        self.definition = definition
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Say what `alembic check` found."""
+        return (type(self).__name__, self.definition)
+
+
+class CreateIndexOperation(SearchOperation):
+    """Create it."""
+
+    def reverse(self) -> MigrateOperation:
+        """Return what the downgrade does."""
+        return DropIndexOperation(self.definition)
+
+
+class DropIndexOperation(SearchOperation):
+    """Drop it."""
+
+    def reverse(self) -> MigrateOperation:
+        """Return what the downgrade does."""
+        return CreateIndexOperation(self.definition)
+
+
+class EnableVectorsOperation(MigrateOperation):
+    """Make the vector type known; nothing to undo, since others may use it."""
+
+    def reverse(self) -> MigrateOperation:
+        """Return what the downgrade does: make sure of it again, harmlessly."""
+        return self
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Say what `alembic check` found."""
+        return ("EnableVectorsOperation",)
+
+
+def enable_vectors() -> None:
+    """Make the vector type known to the database, before the first table that uses it."""
+    op.invoke(EnableVectorsOperation())
+
+
+def create_vector_index(
+    name: str,
+    table: str,
+    column: str,
+    *,
+    metric: Metric = "cosine",
+    dimensions: int | None = None,
+    schema: str | None = None,
+) -> None:
+    """Create a vector index; `dimensions` as in the type of the column."""
+    definition = VectorIndexDefinition(name, table, schema, column, metric, dimensions)
+    op.invoke(CreateIndexOperation(definition))
+
+
+def drop_vector_index(
+    name: str,
+    table: str,
+    column: str,
+    *,
+    metric: Metric = "cosine",
+    dimensions: int | None = None,
+    schema: str | None = None,
+) -> None:
+    """Drop a vector index, described as it was created."""
+    definition = VectorIndexDefinition(name, table, schema, column, metric, dimensions)
+    op.invoke(DropIndexOperation(definition))
+
+
+def create_full_text_index(
+    name: str,
+    table: str,
+    columns: Sequence[str],
+    *,
+    key: str,
+    weights: Sequence[float] | None = None,
+    language: str = "english",
+    schema: str | None = None,
+) -> None:
+    """Create a full-text index; `key` is the integer primary key, `weights` go with `columns`."""
+    op.invoke(CreateIndexOperation(_full_text(name, table, columns, key, weights, language, schema)))
+
+
+def drop_full_text_index(
+    name: str,
+    table: str,
+    columns: Sequence[str],
+    *,
+    key: str,
+    weights: Sequence[float] | None = None,
+    language: str = "english",
+    schema: str | None = None,
+) -> None:
+    """Drop a full-text index, described as it was created."""
+    op.invoke(DropIndexOperation(_full_text(name, table, columns, key, weights, language, schema)))
+
+
+def _full_text(
+    name: str,
+    table: str,
+    columns: Sequence[str],
+    key: str,
+    weights: Sequence[float] | None,
+    language: str,
+    schema: str | None,
+) -> FullTextIndexDefinition:
+    numbers = tuple(weights or [1.0] * len(columns))
+    return FullTextIndexDefinition(name, table, schema, key, tuple(columns), numbers, language)
+
+
+def execute_for(**statements: str | None) -> None:
+    """Run the SQL text given for the dialect at hand; None means that it needs nothing.
+
+    Raises `MigrationError` where the dialect is not among them, rather than do nothing.
+    """
+    dialect = op.get_context().dialect.name
+    if dialect not in statements:
+        raise MigrationError(
+            f"this revision has statements for {', '.join(statements)}, and none for {dialect}"
+        )
+    statement = statements[dialect]
+    if statement is not None:
+        op.execute(sa.DDL(statement.replace("%", "%%")))
+
+
+@Operations.implementation_for(EnableVectorsOperation)
+def _run_enable(operations: Operations, operation: EnableVectorsOperation) -> None:
+    _execute(operations, EnableVectors())
+
+
+@Operations.implementation_for(CreateIndexOperation)
+def _run_create(operations: Operations, operation: CreateIndexOperation) -> None:
+    _execute(operations, create_element(operation.definition))
+
+
+@Operations.implementation_for(DropIndexOperation)
+def _run_drop(operations: Operations, operation: DropIndexOperation) -> None:
+    _execute(operations, drop_element(operation.definition))
+
+
+def _execute(operations: Operations, element: SearchDDL) -> None:
+    for statement in element.statements(operations.get_context().dialect):
+        operations.execute(statement)
+
+
+@renderers.dispatch_for(EnableVectorsOperation)
+def _render_enable(context: AutogenContext, operation: EnableVectorsOperation) -> str:
+    context.imports.add("from datastore import operations")
+    return "operations.enable_vectors()"
+
+
+@renderers.dispatch_for(CreateIndexOperation)
+def _render_create(context: AutogenContext, operation: CreateIndexOperation) -> str:
+    return _render(context, "create", operation.definition)
+
+
+@renderers.dispatch_for(DropIndexOperation)
+def _render_drop(context: AutogenContext, operation: DropIndexOperation) -> str:
+    return _render(context, "drop", operation.definition)
+
+
+def _render(context: AutogenContext, verb: str, definition: IndexDefinition) -> str:
+    context.imports.add("from datastore import operations")
+    positional = 3  # name, table, and the column or columns
+    values = {field.name: getattr(definition, field.name) for field in fields(definition)}
+    leading = [values.pop(name) for name in ("name", "table")]
+    leading.append(values.pop("column") if "column" in values else list(values.pop("columns")))
+    arguments = [repr(value) for value in leading[:positional]]
+    arguments += [f"{name}={value!r}" for name, value in values.items() if value is not None]
+    return f"operations.{verb}_{definition.kind}_index({', '.join(arguments)})"
+
+
+def render_item(kind: str, item: Any, context: AutogenContext) -> str | bool:
+    """Render the portable types with their import; for `render_item` of `env.py`."""
+    if kind == "type" and isinstance(item, PortableType):
+        context.imports.add("import datastore.types")
+        return f"{type(item).__module__}.{item!r}"
+    return False
+
+
+def include_name_for(
+    connection: sa.Connection, metadata: sa.MetaData
+) -> Callable[[str | None, str, Any], bool]:
+    """Return the `include_name` of `env.py`: the tables of `metadata`, and of them what is declared.
+
+    Tables of others in the same database are theirs, and the generated columns, indexes and shadow
+    tables that search indexes consist of belong to those.
+    """
+    objects = backend_class(connection.dialect.name)().search_objects(connection)
+
+    def include_name(name: str | None, kind: str, parents: Any) -> bool:
+        if kind == "table":
+            return name in metadata.tables
+        part = (parents.get("table_name"), name)
+        return part not in (objects.columns if kind == "column" else objects.indexes)
+
+    return include_name
+
+
+def setup(plugin: Plugin) -> None:
+    """Register the comparator; called once, by `install`."""
+    plugin.add_autogenerate_comparator(
+        _compare, "schema", "search_indexes", priority=DispatchPriority.LAST
+    )
+
+
+_installed: list[str] = []
+
+
+def install() -> None:
+    """Make the plug-in known to Alembic; `env.py` calls it, and may call it again."""
+    if not _installed:
+        Plugin.setup_plugin_from_module(SimpleNamespace(setup=setup), PLUGINS[1])  # type: ignore[arg-type]
+        _installed.append(PLUGINS[1])
+
+
+def _compare(
+    context: AutogenContext, upgrade_ops: UpgradeOps, schemas: Any
+) -> PriorityDispatchResult:
+    connection = context.connection
+    if connection is None:
+        return PriorityDispatchResult.CONTINUE
+    objects = backend_class(connection.dialect.name)().search_objects(connection)
+    declared = [index.definition for index in search_indexes_of(context.metadata)]
+    created = _to_create(objects, declared)
+    first: list[MigrateOperation] = [
+        DropIndexOperation(d) for d in _to_drop(context, objects, declared)
+    ]
+    if any(isinstance(definition, VectorIndexDefinition) for definition in created):
+        first.insert(0, EnableVectorsOperation())
+    # Created behind the tables' own operations: a table that is moved loses its triggers on the way.
+    upgrade_ops.ops = [*first, *upgrade_ops.ops, *map(CreateIndexOperation, created)]
+    return PriorityDispatchResult.CONTINUE
+
+
+def _to_drop(
+    context: AutogenContext, objects: SearchObjects, declared: Sequence[IndexDefinition]
+) -> list[IndexDefinition]:
+    present = [d for d in objects.definitions if d not in declared or d.name in objects.damaged]
+    # An index that lost all its marks is known by the name of what is left of it.
+    lost = [d for d in declared if d not in objects.definitions and d.name in objects.tables]
+    return [
+        definition
+        for definition in [*present, *(d for d in lost if d.name not in _names(present))]
+        if context.run_name_filters(definition.table, "table", {"schema_name": None})
+    ]
+
+
+def _to_create(
+    objects: SearchObjects, declared: Sequence[IndexDefinition]
+) -> list[IndexDefinition]:
+    return [d for d in declared if d not in objects.definitions or d.name in objects.damaged]
+
+
+def _names(definitions: Iterable[IndexDefinition]) -> set[str]:
+    return {definition.name for definition in definitions}
+
+
+def search_indexes_of(metadata: Any) -> list[Any]:
+    """Return the search indexes of one metadata or of several."""
+    several = metadata if isinstance(metadata, list | tuple) else [metadata]
+    return [index for one in several if one is not None for index in search_indexes(one)]

@@ -1,0 +1,213 @@
+"""The search verbs, which a store and its transactions share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.sql import ColumnElement, FromClause
+
+from datastore.backends.base import Backend
+from datastore.errors import InvalidValueError, UnknownNameError
+from datastore.results import (
+    Method,
+    SearchHit,
+    SearchResult,
+    fused_score,
+    text_score,
+    vector_score,
+)
+from datastore.schema import (
+    FullTextIndex,
+    Metric,
+    SearchIndex,
+    VectorIndex,
+    public_id,
+    search_indexes,
+)
+from datastore.sql import CANDIDATE_POOL, check_weights, conditions, hybrid, matching, nearest
+from datastore.types import as_vector
+
+Filter: TypeAlias = ColumnElement[bool] | Mapping[str, Any] | None
+RowDict: TypeAlias = Mapping[str, Any]
+Index = TypeVar("Index", bound=SearchIndex)
+
+_MEASURE = "datastore_measure"
+
+
+class Searches:
+    """Search over the tables of `metadata`; `embedding_model` is the one that vectors are of."""
+
+    backend: Backend
+    metadata: sa.MetaData
+    embedding_model: str
+
+    def query(self, statement: Any, params: Mapping[str, Any] | None = None) -> list[RowMapping]:
+        """Return the rows of a statement."""
+        raise NotImplementedError
+
+    def vector_search(
+        self,
+        table: str | sa.Table,
+        column: str,
+        query: Any,
+        limit: int = 10,
+        *,
+        filter: Filter = None,  # noqa: A002 - the word of every search interface
+        exact: bool = False,
+        min_score: float | None = None,
+        metric: Metric | None = None,
+    ) -> SearchResult[RowDict]:
+        """Find the rows whose vectors are nearest to `query`.
+
+        `filter` is a Core expression over the table or a mapping of equalities; `limit` hits come
+        back whenever that many rows fulfil it. `exact=True` forbids an approximate index. Raises
+        `DimensionError`, `InvalidValueError` or `UnknownNameError`.
+        """
+        del exact  # no search is approximate yet
+        found = self.table(table)
+        index = self._index(VectorIndex, found, [column])
+        measure = index.metric if metric is None else metric
+        hits = nearest(
+            index,
+            as_vector(query, index.dimensions),
+            limit,
+            filter=_expression(found, filter),
+            metric=measure,
+            model=self.embedding_model if index.model is not None else None,
+        )
+        method, notes = self.backend.search_method()
+        ranked = [
+            SearchHit(id_, vector_score(value, measure), row, distance=value)
+            for id_, value, row in self._rows(index, hits, hits.c.distance)
+        ]
+        kept = (hit for hit in ranked if min_score is None or hit.score >= min_score)
+        return _result(kept, method, [index], notes)
+
+    def full_text_search(
+        self,
+        table: str | sa.Table,
+        columns: str | Sequence[str],
+        query: str,
+        limit: int = 10,
+        *,
+        filter: Filter = None,  # noqa: A002
+    ) -> SearchResult[RowDict]:
+        """Find the rows that match any text at all, ranked by BM25.
+
+        `columns` are those of a full-text index. A text without words finds nothing.
+        """
+        found = self.table(table)
+        names = [columns] if isinstance(columns, str) else list(columns)
+        index = self._index(FullTextIndex, found, names)
+        hits = matching(index, query, limit, filter=_expression(found, filter))
+        ranked = (
+            SearchHit(id_, text_score(value), row, relevance=value)
+            for id_, value, row in self._rows(index, hits, hits.c.relevance)
+        )
+        return _result(ranked, "exact", [index])
+
+    def hybrid_search(
+        self,
+        table: str | sa.Table,
+        *,
+        text: str,
+        vector: Any,
+        limit: int = 10,
+        filter: Filter = None,  # noqa: A002
+        weights: tuple[float, float] | None = None,
+        pool: int = CANDIDATE_POOL,
+        metric: Metric | None = None,
+    ) -> SearchResult[RowDict]:
+        """Find rows by text and vector together, fused by reciprocal rank in one statement.
+
+        `weights` (1, 1 unless given) are those of text and vector; `pool` is the depth of each list.
+        """
+        found = self.table(table)
+        text_index = self._index(FullTextIndex, found)
+        vector_index = self._index(VectorIndex, found)
+        both = (1.0, 1.0) if weights is None else weights
+        hits = hybrid(
+            text_index,
+            vector_index,
+            text=text,
+            vector=as_vector(vector, vector_index.dimensions),
+            k=limit,
+            filter=_expression(found, filter),
+            weights=tuple(check_weights(both)),  # type: ignore[arg-type]
+            pool=pool,
+            metric=metric,
+            model=self.embedding_model if vector_index.model is not None else None,
+        )
+        method, notes = self.backend.search_method()
+        ranked = (
+            SearchHit(id_, fused_score(value, both), row)
+            for id_, value, row in self._rows(text_index, hits, hits.c.score)
+        )
+        return _result(ranked, method, [text_index, vector_index], notes)
+
+    def table(self, table: str | sa.Table) -> sa.Table:
+        """Return a table of the metadata by its name; raise `UnknownNameError` for any other."""
+        if isinstance(table, sa.Table):
+            return table
+        if table not in self.metadata.tables:
+            raise UnknownNameError(f"there is no table {table!r}")
+        return self.metadata.tables[table]
+
+    def _index(
+        self, kind: type[Index], found: sa.Table, columns: Sequence[str] | None = None
+    ) -> Index:
+        declared = [
+            index
+            for index in search_indexes(found.metadata)
+            if isinstance(index, kind) and getattr(index, "found", None) is found
+        ]
+        chosen = [
+            index
+            for index in declared
+            if columns is None or {column.name for column in index.columns} == set(columns)
+        ]
+        if len(chosen) == 1:
+            return chosen[0]
+        what = f"on {', '.join(columns)}" if columns is not None else "of its own"
+        raise UnknownNameError(
+            f"table {found.name}: expected one {kind.__name__} {what}, "
+            f"found {', '.join(index.name for index in chosen or declared) or 'none'}"
+        )
+
+    def _rows(
+        self, index: Any, hits: FromClause, measure: ColumnElement[Any]
+    ) -> Iterable[tuple[Any, float, RowDict]]:
+        found: sa.Table = index.found
+        statement = (
+            sa.select(found, measure.label(_MEASURE))
+            .join(hits, index.key == hits.c[index.key.name])
+            .order_by(hits.c.rank)
+        )
+        id_name = public_id(found, index.name).name
+        for row in self.query(statement):
+            values = {name: value for name, value in row.items() if name != _MEASURE}
+            yield values[id_name], row[_MEASURE], values
+
+
+def _expression(table: sa.Table, filter: Filter) -> ColumnElement[bool] | None:  # noqa: A002
+    if filter is None or isinstance(filter, ColumnElement):
+        return filter
+    if isinstance(filter, Mapping):
+        return conditions(table, filter)
+    raise InvalidValueError(
+        f"filter: expected a Core expression or a mapping, got {type(filter).__name__}"
+    )
+
+
+def _result(
+    hits: Iterable[SearchHit[RowDict]],
+    method: str,
+    indexes: Sequence[SearchIndex],
+    notes: tuple[str, ...] = (),
+) -> SearchResult[RowDict]:
+    names = tuple(index.name for index in indexes)
+    how: Method = "fallback" if method == "fallback" else "exact"
+    return SearchResult(tuple(hits), how, names, notes)

@@ -1,0 +1,371 @@
+"""Datastore and Transaction: the verbs."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.engine import Connection, CursorResult, Engine, RowMapping
+from sqlalchemy.sql import Executable
+
+from datastore import migrate
+from datastore.backends.base import Access, Backend, Capability
+from datastore.engine import access_engine, attach, create_engine, describe, translated
+from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, TransientError
+from datastore.results import DatabaseSchema, RunResult
+from datastore.search import Searches
+from datastore.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Statement: TypeAlias = str | Executable
+Params: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+#: How often `run` tries again, and the longest first pause in seconds; pauses double.
+RETRIES = 5
+FIRST_PAUSE = 0.02
+
+
+class Verbs(Searches):
+    """What a store and a transaction have in common."""
+
+    @contextmanager
+    def _connection(self, access: Access) -> Iterator[Connection]:
+        raise NotImplementedError
+        yield
+
+    def query(
+        self, statement: Statement, params: Mapping[str, Any] | None = None
+    ) -> list[RowMapping]:
+        """Return the rows of SQL text (`:name` parameters) or of a Core statement."""
+        with self._connection(Access.STATEMENT) as connection:
+            return list(connection.execute(_executable(statement), params).mappings())
+
+    def query_one(
+        self, statement: Statement, params: Mapping[str, Any] | None = None
+    ) -> RowMapping | None:
+        """Return the first row, or None."""
+        with self._connection(Access.STATEMENT) as connection:
+            return connection.execute(_executable(statement), params).mappings().first()
+
+    def execute(self, statement: Statement, params: Params = None) -> RunResult:
+        """Run one mutation, or one for each mapping in a list of params; all of them or none."""
+        with self._connection(Access.WRITE) as connection:
+            return _run(connection, statement, params)
+
+    def batch(
+        self, statements: Iterable[Statement | tuple[Statement, Params]]
+    ) -> list[RunResult]:
+        """Run statements, or (statement, params) pairs, in one transaction: all of them or none."""
+        with self._connection(Access.WRITE) as connection:
+            return [_run(connection, *_pair(statement)) for statement in statements]
+
+
+class Datastore(Verbs):
+    """A database with its verbs; safe to share between threads.
+
+    Give it an engine of the host's, or use `Datastore.open()`. `metadata` is that of the tables that
+    may be searched by name; unless given, the one that the settings name.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        metadata: sa.MetaData | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.engine = engine
+        self.backend: Backend = attach(engine)
+        self.settings = settings or Settings.load()
+        self.embedding_model = self.settings.embedding.model
+        self._metadata = metadata
+        self._owns_engine = False
+
+    @classmethod
+    def open(
+        cls, source: str | sa.URL | Settings | None = None, *, create: bool = True
+    ) -> Datastore:
+        """Open what settings, a URL, or (without either) the environment and files describe.
+
+        `create=False` raises `ConnectionFailedError` where a SQLite file is not there. Raises
+        `ConfigurationError`, and `SchemaTooNewError` for a database of later code than this.
+        """
+        settings = source if isinstance(source, Settings) else _settings(source)
+        engine = create_engine(settings, create=create)
+        store = cls(engine, settings=settings)
+        store._owns_engine = True
+        try:
+            store._refuse_newer_schema()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Datastore {describe(self.engine)}>"
+
+    def close(self) -> None:
+        """Close the connections of an engine that `open` made; the host's own stays open."""
+        if self._owns_engine:
+            self.engine.dispose()
+
+    @property
+    def display_name(self) -> str:
+        """The database's name for people, such as "SQLite"."""
+        return self.backend.display_name
+
+    @property
+    def dialect(self) -> str:
+        """The name of the SQLAlchemy dialect."""
+        return self.engine.dialect.name
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this server was found able to do."""
+        return self.backend.report.capabilities
+
+    @cached_property
+    def metadata(self) -> sa.MetaData:  # type: ignore[override]
+        """The tables that may be searched by name."""
+        return self._metadata if self._metadata is not None else load_metadata(self.settings)
+
+    def transaction(self, read_only: bool = False) -> Transaction:
+        """Return a context manager: commits at its end, rolls back on an exception.
+
+        A read-only one sees one snapshot and never waits for a writer.
+        """
+        return Transaction(self, Access.READ if read_only else Access.WRITE)
+
+    def run(
+        self, fn: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call `fn(transaction, ...)` and commit; again, after a pause, on a `TransientError`.
+
+        `fn` runs up to six times, so it should do nothing that a rollback does not undo.
+        """
+        for attempt in range(RETRIES):
+            try:
+                with self.transaction() as transaction:
+                    return fn(transaction, *args, **kwargs)
+            except TransientError:
+                time.sleep(random.uniform(0, FIRST_PAUSE * 2**attempt))  # noqa: S311
+        with self.transaction() as transaction:
+            return fn(transaction, *args, **kwargs)
+
+    def migrate(self, revision: str = "head") -> None:
+        """Upgrade the schema, under a lock that lets one process at a time do so."""
+        with translated(self.backend):
+            migrate.upgrade(self.engine, self.backend, self.metadata, revision)
+
+    def downgrade(self, revision: str) -> None:
+        """Downgrade the schema; "base" takes everything away, the data included."""
+        with translated(self.backend):
+            migrate.downgrade(self.engine, self.backend, self.metadata, revision)
+
+    def optimize(self) -> None:
+        """Refresh what searches and the query planner need after many changes."""
+        with self.backend.writing(), self._connection(Access.STATEMENT) as connection:
+            self.backend.optimize(connection)
+
+    def backup(self, path: str) -> None:
+        """Copy the database to a new file while it is in use; `CapabilityError` on a server."""
+        with self._connection(Access.STATEMENT) as connection:
+            self.backend.backup(connection, path)
+
+    def schema(self) -> DatabaseSchema:
+        """Describe what is in the database."""
+        with self._connection(Access.STATEMENT) as connection:
+            return migrate.describe_schema(connection, self.backend)
+
+    @contextmanager
+    def _connection(self, access: Access) -> Iterator[Connection]:
+        engine = self._engines[access]
+        with translated(self.backend), ExitStack() as stack:
+            if access is Access.WRITE:
+                stack.enter_context(self.backend.writing())
+                yield stack.enter_context(engine.begin())
+            else:
+                yield stack.enter_context(engine.connect())
+
+    @cached_property
+    def _engines(self) -> dict[Access, Engine]:
+        return {access: access_engine(self.engine, self.backend, access) for access in Access}
+
+    def _refuse_newer_schema(self) -> None:
+        with self._connection(Access.STATEMENT) as connection:
+            migrate.refuse_newer_schema(connection)
+
+
+class Transaction(Verbs):
+    """A transaction, or a savepoint within one; use it in a `with` block.
+
+    After a statement has failed nothing more can be run, on either engine, until a rollback: what may
+    fail stands in a savepoint of its own (`with transaction.transaction():`).
+    """
+
+    def __init__(self, store: Datastore, access: Access, outer: Transaction | None = None) -> None:
+        self.store = store
+        self.backend = store.backend
+        self.embedding_model = store.embedding_model
+        self._access = access
+        self._outer = outer
+        self._stack = ExitStack()
+        self._open: sa.engine.Transaction | None = None
+        self._conn: Connection | None = None
+        self._state: dict[str, bool] = outer._state if outer else {"failed": False}
+
+    @property
+    def metadata(self) -> sa.MetaData:  # type: ignore[override]
+        """The tables that may be searched by name."""
+        return self.store.metadata
+
+    def __enter__(self) -> Self:
+        if self._conn is not None:
+            raise DatabaseError("a transaction is entered once; ask the store for another")
+        try:
+            with translated(self.backend):
+                self._begin()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _begin(self) -> None:
+        if self._outer is not None:
+            self._conn = self._outer._usable()
+            self._open = self._conn.begin_nested()
+            return
+        if self._access is Access.WRITE:
+            self._stack.enter_context(self.backend.writing())
+        self._conn = self._stack.enter_context(self.store._engines[self._access].connect())
+        self._open = self._conn.begin()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._stack:
+            if self._open is None:
+                return
+            if error is not None:
+                self.rollback()
+            elif self._state["failed"]:
+                self.rollback()
+                raise DatabaseError("rolled back: a statement of this transaction had failed")
+            else:
+                self.commit()
+
+    def commit(self) -> None:
+        """Make the changes last (those of a savepoint: part of the transaction around it)."""
+        if self._state["failed"]:
+            raise DatabaseError("a statement of this transaction has failed; roll it back")
+        transaction = self._finish()
+        try:
+            with translated(self.backend):
+                transaction.commit()
+        except BaseException:
+            transaction.close()
+            raise
+
+    def rollback(self) -> None:
+        """Undo everything since the beginning of this transaction or savepoint."""
+        transaction = self._finish()
+        self._state["failed"] = False
+        with translated(self.backend):
+            transaction.rollback()
+
+    def transaction(self) -> Transaction:
+        """Return a savepoint: an inner transaction that can be rolled back alone."""
+        return Transaction(self.store, self._access, self)
+
+    def _finish(self) -> sa.engine.Transaction:
+        if self._open is None:
+            raise DatabaseError("the transaction is over, or was not entered")
+        transaction, self._open = self._open, None
+        return transaction
+
+    def _usable(self) -> Connection:
+        if self._open is None or self._conn is None:
+            raise DatabaseError("the transaction is over, or was not entered")
+        if self._state["failed"]:
+            raise DatabaseError("a statement of this transaction has failed; roll it back")
+        return self._conn
+
+    @contextmanager
+    def _connection(self, access: Access) -> Iterator[Connection]:
+        connection = self._usable()
+        with translated(self.backend):
+            try:
+                yield connection
+            except (exc.DBAPIError, OverflowError, UnicodeError):
+                self._state["failed"] = True
+                raise
+
+
+def _settings(source: str | sa.URL | None) -> Settings:
+    if source is None:
+        return Settings.load()
+    if isinstance(source, sa.URL):
+        source = source.render_as_string(hide_password=False)
+    return Settings.load(url=source)
+
+
+def load_metadata(settings: Settings) -> sa.MetaData:
+    """Import the metadata that the settings name as `package.module:attribute`."""
+    module_name, _, attribute = settings.metadata.partition(":")
+    try:
+        metadata = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        message = f"metadata: {settings.metadata} cannot be imported"
+        raise ConfigurationError(message) from error
+    if not isinstance(metadata, sa.MetaData):
+        raise ConfigurationError(f"metadata: {settings.metadata} is no sqlalchemy.MetaData")
+    return metadata
+
+
+def _executable(statement: Statement) -> Executable:
+    return sa.text(statement) if isinstance(statement, str) else statement
+
+
+def _pair(statement: Any) -> tuple[Statement, Params]:
+    return statement if isinstance(statement, tuple) else (statement, None)
+
+
+def _run(connection: Connection, statement: Statement, params: Params) -> RunResult:
+    if isinstance(params, Sequence) and not params:
+        return RunResult(0)
+    result: CursorResult[Any] = connection.execute(
+        _executable(statement), params, execution_options={"preserve_rowcount": True}
+    )
+    try:
+        return RunResult(max(result.rowcount, 0), _last_insert_id(result))
+    finally:
+        result.close()
+
+
+def _last_insert_id(result: CursorResult[Any]) -> int | None:
+    compiled = getattr(result.context, "compiled", None)
+    if not result.is_insert or compiled is None or result.context.executemany:
+        return None
+    keys = result.inserted_primary_key
+    return keys[0] if keys and len(keys) == 1 and isinstance(keys[0], int) else None
+
+
+__all__ = ["Datastore", "DatastoreError", "RunResult", "Transaction", "load_metadata"]

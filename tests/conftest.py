@@ -1,0 +1,161 @@
+"""Fixtures: every contract test runs on each backend, on a real and fresh database.
+
+`--datastore-url` points the suite at a PostgreSQL server of yours (it makes and drops databases of its
+own there) instead of one that it starts itself; `--require-all` turns skips into failures.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from datastore import Datastore
+from datastore.testing.postgres import PostgresServer
+
+BACKENDS = ("sqlite", "postgresql")
+SETTINGS_PREFIXES = ("DATASTORE_", "PG_", "SQLITE_", "DATABASE_URL")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--datastore-url", help="a PostgreSQL server to test on, as a URL")
+    parser.addoption("--require-all", action="store_true", help="a skipped test is a failure")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    optional = item.get_closest_marker("optional") is not None
+    if skipped and not optional and item.config.getoption("--require-all"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and --require-all is given: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable, `.env` or `config.yaml` of the developer's has a say in a test."""
+    for name in list(os.environ):
+        if name.startswith(SETTINGS_PREFIXES):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+class Databases:
+    """Makes fresh databases on one PostgreSQL server."""
+
+    def __init__(self, url: str) -> None:
+        self._url = sa.make_url(url)
+        self._engine = sa.create_engine(self._url, isolation_level="AUTOCOMMIT")
+        self._template: str | None = None
+
+    def _run(self, statement: str) -> None:
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+
+    def create(self, template: str | None = None) -> str:
+        name = f"datastore_test_{uuid.uuid4().hex[:12]}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template or 'template0'}")
+        return name
+
+    def url(self, name: str) -> str:
+        return self._url.set(database=name).render_as_string(hide_password=False)
+
+    def drop(self, name: str) -> None:
+        self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def migrated(self) -> str:
+        """Return a database with all migrations, to be copied rather than used."""
+        if self._template is None:
+            name = self.create()
+            with Datastore.open(self.url(name)) as store:
+                store.migrate()
+            self._template = name
+        return self._template
+
+    def close(self) -> None:
+        if self._template is not None:
+            self.drop(self._template)
+        self._engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a real server with pgvector, stopped at the end where we started it."""
+    given = request.config.getoption("--datastore-url")
+    if given:
+        yield given
+        return
+    with PostgresServer() as server:
+        yield server.url()
+
+
+@pytest.fixture(scope="session")
+def postgres_databases(postgres_server: str) -> Iterator[Databases]:
+    databases = Databases(postgres_server)
+    yield databases
+    databases.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all migrations, to be copied rather than used."""
+    path = tmp_path_factory.mktemp("migrated") / "template.db"
+    with Datastore.open(f"sqlite:///{path}") as store:
+        store.migrate()
+    return path
+
+
+@pytest.fixture(params=BACKENDS)
+def backend_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def database_url(
+    backend_name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[str]:
+    """The URL of an empty database."""
+    if backend_name == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    databases: Databases = request.getfixturevalue("postgres_databases")
+    name = databases.create()
+    yield databases.url(name)
+    databases.drop(name)
+
+
+@pytest.fixture
+def empty_store(database_url: str) -> Iterator[Datastore]:
+    """A store over an empty database."""
+    with Datastore.open(database_url) as store:
+        yield store
+
+
+@pytest.fixture
+def migrated_url(
+    backend_name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[str]:
+    """The URL of a database with all migrations and no rows."""
+    if backend_name == "sqlite":
+        path = tmp_path / "store.db"
+        shutil.copyfile(request.getfixturevalue("migrated_file"), path)
+        yield f"sqlite:///{path}"
+        return
+    databases: Databases = request.getfixturevalue("postgres_databases")
+    name = databases.create(databases.migrated())
+    yield databases.url(name)
+    databases.drop(name)
+
+
+@pytest.fixture
+def store(migrated_url: str) -> Iterator[Datastore]:
+    """A store over a database with all migrations and no rows."""
+    with Datastore.open(migrated_url) as store:
+        yield store
