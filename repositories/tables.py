@@ -1,14 +1,22 @@
 """The tables of the repositories; `migrations/` creates them.
 
-Every public key begins with a namespace: one per agent, user or tenant. Vectors live in narrow tables
-of their own, which scan several times faster than wide rows, and where two models stand side by side
-while one replaces the other.
+Every public key begins with a namespace: one per agent, user or tenant. Vectors live in narrow
+tables of their own, which scan several times faster than wide rows, and where two models stand side
+by side while one replaces the other.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, Index, MetaData, Table, UniqueConstraint
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    Table,
+    UniqueConstraint,
+)
 
 from datastore import (
     FullTextIndex,

@@ -1,7 +1,7 @@
 """Fixtures: every contract test runs on each backend, on a real and fresh database.
 
-`--datastore-url` points the suite at a PostgreSQL server of yours (it makes and drops databases of its
-own there) instead of one that it starts itself; `--require-all` turns skips into failures.
+`--datastore-url` points the suite at a PostgreSQL server of yours (it makes and drops databases of
+its own there) instead of one that it starts itself; `--require-all` turns skips into failures.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No variable, `.env` or `config.yaml` of the developer's has a say in a test."""
-    for name in list(os.environ):
-        if name.startswith(SETTINGS_PREFIXES):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(SETTINGS_PREFIXES):
+                patch.delenv(name)
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        yield
 
 
 class Databases:

@@ -110,9 +110,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
     )
-    op.create_index(
-        "ix_kg_mentions_namespace_chunk_id", "kg_mentions", ["namespace", "chunk_id"]
-    )
+    op.create_index("ix_kg_mentions_namespace_chunk_id", "kg_mentions", ["namespace", "chunk_id"])
 
 
 def downgrade() -> None:

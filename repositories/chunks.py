@@ -1,0 +1,296 @@
+"""ChunkRepository: pieces of files with their embeddings, searched by text, vector, or both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.sql import ColumnElement
+
+from datastore import SearchHit, SearchResult, Transaction, each, upsert
+from datastore.errors import InvalidValueError, NotFoundError
+from datastore.sql import conditions
+from repositories.base import Repository, batches, now, settings_of
+from repositories.records import Chunk
+from repositories.spaces import check_query, check_vectors
+from repositories.tables import chunk_embeddings, chunks
+
+Filter: TypeAlias = ColumnElement[bool] | Mapping[str, Any] | None
+Row: TypeAlias = Mapping[Any, Any]
+
+#: Chunks beside their embeddings under the bound `model`, those without one included.
+WITH_EMBEDDINGS = chunks.outerjoin(
+    chunk_embeddings,
+    sa.and_(
+        chunk_embeddings.c.chunk == chunks.c.rid, chunk_embeddings.c.model == sa.bindparam("model")
+    ),
+)
+_SELECT = sa.select(chunks, chunk_embeddings.c.embedding).select_from(WITH_EMBEDDINGS)
+_MINE = chunks.c.namespace == sa.bindparam("namespace")
+_BY_ID = _SELECT.where(_MINE, chunks.c.id == sa.bindparam("id"))
+_BY_PATH = _SELECT.where(_MINE, chunks.c.path == sa.bindparam("path")).order_by(
+    chunks.c.start_line, chunks.c.id
+)
+_PAGE = (
+    _SELECT.where(_MINE, chunks.c.rid > sa.bindparam("after"))
+    .order_by(chunks.c.rid)
+    .limit(sa.bindparam("size"))
+)
+_COUNT = sa.select(sa.func.count().label("count")).select_from(chunks).where(_MINE)
+_ROW_KEYS = sa.select(chunks.c.id, chunks.c.rid).where(
+    _MINE, chunks.c.id.in_(sa.select(each(sa.bindparam("ids")).c.value))
+)
+_INSERT = sa.insert(chunks)
+_INSERT_EMBEDDING = upsert(chunk_embeddings, update=[chunk_embeddings.c.embedding])
+_DELETE = sa.delete(chunks).where(_MINE, chunks.c.id == sa.bindparam("id"))
+_DELETE_PATH = sa.delete(chunks).where(_MINE, chunks.c.path == sa.bindparam("path"))
+_DELETE_ROWS = sa.delete(chunks).where(chunks.c.rid == sa.bindparam("row"))
+_MOVE = (
+    sa.update(chunks)
+    .where(chunks.c.rid == sa.bindparam("row"))
+    .values(
+        start_line=sa.bindparam("start"),
+        end_line=sa.bindparam("end"),
+        metadata=sa.bindparam("document"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """How many chunks of a path were kept as they are, added, and removed."""
+
+    kept: int
+    added: int
+    removed: int
+
+
+class ChunkRepository(Repository):
+    """The chunks of one namespace."""
+
+    def add(self, chunk: Chunk) -> None:
+        """Add one chunk; raise `UniqueViolation` for an id that is there already."""
+        self.add_many([chunk])
+
+    def add_many(self, items: Iterable[Chunk]) -> int:
+        """Add chunks, all or none, reading the iterable in batches; return how many.
+
+        Raises `UniqueViolation`, `InvalidValueError`, or `DimensionError` for an embedding of
+        another length than the store's.
+        """
+        with self._transaction() as transaction:
+            return sum(self._insert(transaction, batch) for batch in batches(items))
+
+    def get(self, id: str) -> Chunk:
+        """Return a chunk with its embedding; raise `NotFoundError` where there is none."""
+        chunk = self.find(id)
+        if chunk is None:
+            raise NotFoundError(f"there is no such chunk in namespace {self.namespace!r}")
+        return chunk
+
+    def find(self, id: str) -> Chunk | None:
+        """Return a chunk with its embedding, or None."""
+        row = self.session.query_one(_BY_ID, self._parameters(id=id))
+        return None if row is None else _chunk(row)
+
+    def by_path(self, path: str) -> list[Chunk]:
+        """Return the chunks of a file in their order."""
+        return [_chunk(row) for row in self.session.query(_BY_PATH, self._parameters(path=path))]
+
+    def replace_path(self, path: str, items: Iterable[Chunk]) -> Replacement:
+        """Make `items` the chunks of a file, in one transaction.
+
+        A chunk whose content is there already keeps its id, its embedding (unless a new one is
+        given) and its mentions, and takes the new lines and metadata.
+        """
+        fresh = [_of_path(chunk, path) for chunk in items]
+        with self._transaction() as transaction:
+            rows = transaction.query(_BY_PATH, self._parameters(path=path))
+            kept, added, removed = _match(rows, fresh)
+            if removed:
+                transaction.execute(_DELETE_ROWS, [{"row": row["rid"]} for row in removed])
+            self._keep(transaction, kept)
+            for batch in batches(added):
+                self._insert(transaction, batch)
+        return Replacement(len(kept), len(added), len(removed))
+
+    def delete(self, id: str) -> bool:
+        """Delete a chunk with its embeddings and mentions; tell whether it was there."""
+        return self.session.execute(_DELETE, self._parameters(id=id)).changes > 0
+
+    def delete_path(self, path: str) -> int:
+        """Delete the chunks of a file; return how many there were."""
+        return self.session.execute(_DELETE_PATH, self._parameters(path=path)).changes
+
+    def count(self) -> int:
+        """Return the number of chunks."""
+        (row,) = self.session.query(_COUNT, {"namespace": self.namespace})
+        return int(row["count"])
+
+    def all(self) -> Iterator[Chunk]:
+        """Iterate over every chunk, in the order of their insertion, a page at a time."""
+        after, size = -1, 500
+        while True:
+            rows = self.session.query(_PAGE, self._parameters(after=after, size=size))
+            yield from map(_chunk, rows)
+            if len(rows) < size:
+                return
+            after = rows[-1]["rid"]
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        embedding: Any = None,
+        limit: int = 10,
+        filter: Filter = None,
+        min_score: float | None = None,
+    ) -> SearchResult[Chunk]:
+        """Rank chunks by text (BM25), by embedding, or by both together (reciprocal rank fusion).
+
+        `filter` is a Core expression over `repositories.tables.chunks`, or a mapping of equalities.
+        The chunks of hits come without their embeddings. Raises `InvalidValueError` where neither
+        text nor embedding is given, `DimensionError` for an embedding of another length.
+        """
+        condition = self._condition(filter)
+        metric = settings_of(self.session).embedding.metric
+        if embedding is None:
+            if text is None:
+                raise InvalidValueError("search: expected a text, an embedding, or both")
+            found = self.session.full_text_search(chunks, "content", text, limit, filter=condition)
+        elif text is None:
+            vector = check_query(self.session, embedding)
+            found = self.session.vector_search(
+                chunks, "embedding", vector, limit, filter=condition, metric=metric
+            )
+        else:
+            vector = check_query(self.session, embedding)
+            found = self.session.hybrid_search(
+                chunks, text=text, vector=vector, limit=limit, filter=condition, metric=metric
+            )
+        return _with_records(found, min_score)
+
+    def _parameters(self, **values: Any) -> dict[str, Any]:
+        model = settings_of(self.session).embedding.model
+        return {"namespace": self.namespace, "model": model, **values}
+
+    def _condition(self, filter: Filter) -> ColumnElement[bool]:
+        mine = chunks.c.namespace == self.namespace
+        if filter is None:
+            return mine
+        narrower = conditions(chunks, filter) if isinstance(filter, Mapping) else filter
+        return sa.and_(mine, narrower)
+
+    def _insert(self, transaction: Transaction, batch: Sequence[Chunk]) -> int:
+        transaction.execute(_INSERT, [_values(chunk, self.namespace) for chunk in batch])
+        embedded = [chunk for chunk in batch if chunk.embedding is not None]
+        ids = [chunk.id for chunk in embedded]
+        parameters = {"namespace": self.namespace, "ids": ids}
+        keys = {row["id"]: row["rid"] for row in transaction.query(_ROW_KEYS, parameters)}
+        self._embed(transaction, [(keys[chunk.id], chunk.embedding) for chunk in embedded])
+        return len(batch)
+
+    def _keep(self, transaction: Transaction, kept: Sequence[tuple[Row, Chunk]]) -> None:
+        moved = [_move(row, chunk) for row, chunk in kept if _differs(row, chunk)]
+        if moved:
+            transaction.execute(_MOVE, moved)
+        fresh = [(row["rid"], c.embedding) for row, c in kept if c.embedding is not None]
+        self._embed(transaction, fresh)
+
+    def _embed(self, transaction: Transaction, rows: Sequence[tuple[int, Any]]) -> None:
+        vectors = check_vectors(transaction, [vector for _, vector in rows])
+        model = settings_of(transaction).embedding.model
+        values = [
+            {"chunk": rid, "model": model, "embedding": vector}
+            for (rid, _), vector in zip(rows, vectors, strict=True)
+        ]
+        if values:
+            transaction.execute(_INSERT_EMBEDDING, values)
+
+
+def content_hash(content: str) -> str:
+    """Return the SHA-256 of a text, by which unchanged content is known again."""
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _values(chunk: Chunk, namespace: str) -> dict[str, Any]:
+    if not 1 <= chunk.start_line <= chunk.end_line < 2**31:
+        raise InvalidValueError("chunk: expected 1 <= start_line <= end_line")
+    return {
+        "namespace": namespace,
+        "id": chunk.id,
+        "path": chunk.path,
+        "start_line": chunk.start_line,
+        "end_line": chunk.end_line,
+        "content": chunk.content,
+        "content_hash": content_hash(chunk.content),
+        "metadata": dict(chunk.metadata),
+        "created_at": chunk.created_at or now(),
+    }
+
+
+def _chunk(row: Row) -> Chunk:
+    return Chunk(
+        id=row["id"],
+        path=row["path"],
+        start_line=row["start_line"],
+        end_line=row["end_line"],
+        content=row["content"],
+        embedding=row.get("embedding"),
+        metadata=row["metadata"],
+        created_at=row["created_at"],
+    )
+
+
+def _of_path(chunk: Chunk, path: str) -> Chunk:
+    return chunk if chunk.path == path else replace(chunk, path=path)
+
+
+def _match(
+    rows: Sequence[Row], fresh: Sequence[Chunk]
+) -> tuple[list[tuple[Row, Chunk]], list[Chunk], list[Row]]:
+    """Pair rows with new chunks of the same content, each row once, the same id first."""
+    waiting: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        waiting[row["content_hash"]].append(row)
+    kept, added = [], []
+    for chunk in fresh:
+        candidates = waiting[content_hash(chunk.content)]
+        same = next((row for row in candidates if row["id"] == chunk.id), None)
+        if not candidates:
+            added.append(chunk)
+            continue
+        row = candidates[0] if same is None else same
+        candidates.remove(row)
+        kept.append((row, chunk))
+    return kept, added, [row for candidates in waiting.values() for row in candidates]
+
+
+def _differs(row: Row, chunk: Chunk) -> bool:
+    old = (row["start_line"], row["end_line"], row["metadata"])
+    return old != (chunk.start_line, chunk.end_line, dict(chunk.metadata))
+
+
+def _move(row: Row, chunk: Chunk) -> dict[str, Any]:
+    values = _values(chunk, row["namespace"])
+    return {
+        "row": row["rid"],
+        "start": values["start_line"],
+        "end": values["end_line"],
+        "document": values["metadata"],
+    }
+
+
+def _with_records(
+    found: SearchResult[Mapping[str, Any]], min_score: float | None
+) -> SearchResult[Chunk]:
+    hits = tuple(
+        SearchHit(hit.id, hit.score, _chunk(hit.row), hit.distance, hit.relevance)
+        for hit in found
+        if min_score is None or hit.score >= min_score
+    )
+    return SearchResult(hits, found.method, found.indexes, found.notes)

@@ -1,0 +1,262 @@
+"""MemoryManager: files in, answers out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import sqlalchemy as sa
+
+from datastore import Datastore, SearchResult, Transaction, upsert
+from datastore.errors import InvalidValueError, NotFoundError
+from datastore.types import FloatVector
+from repositories.base import DEFAULT_NAMESPACE, batches, now
+from repositories.chunking import chunk_text
+from repositories.chunks import WITH_EMBEDDINGS, ChunkRepository, content_hash
+from repositories.records import Chunk
+from repositories.tables import chunk_embeddings, chunks, sources
+
+Outcome: TypeAlias = Literal["added", "changed", "unchanged", "removed", "skipped"]
+
+#: The files of a folder that are indexed; a file named by itself may have any suffix.
+SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst"})
+#: Texts per call of the embedder.
+EMBED_BATCH = 64
+
+_MINE = sources.c.namespace == sa.bindparam("namespace")
+_SOURCE = sa.select(sources.c.content_hash).where(_MINE, sources.c.path == sa.bindparam("path"))
+_PRESENT = (
+    sa.select(
+        sa.func.count(chunks.c.rid).label("chunks"),
+        sa.func.count(chunk_embeddings.c.chunk).label("embedded"),
+    )
+    .select_from(WITH_EMBEDDINGS)
+    .where(chunks.c.namespace == sa.bindparam("namespace"), chunks.c.path == sa.bindparam("path"))
+)
+_RECORD = upsert(sources, update=[sources.c.content_hash, sources.c.indexed_at])
+_FORGET = sa.delete(sources).where(_MINE, sources.c.path == sa.bindparam("path"))
+
+
+class Embedder(Protocol):
+    """Anything that turns texts into vectors: an array of shape (texts, dimensions)."""
+
+    def __call__(self, texts: list[str], /) -> Any:
+        """Embed the texts, in their order."""
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file; `reason` says why it was skipped."""
+
+    path: str
+    outcome: Outcome
+    chunks: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What became of every file."""
+
+    files: tuple[FileReport, ...]
+
+    def _count(self, outcome: Outcome) -> int:
+        return Counter(report.outcome for report in self.files)[outcome]
+
+    @property
+    def added(self) -> int:
+        """Files that were not there before."""
+        return self._count("added")
+
+    @property
+    def changed(self) -> int:
+        """Files whose content had changed."""
+        return self._count("changed")
+
+    @property
+    def unchanged(self) -> int:
+        """Files left as they were."""
+        return self._count("unchanged")
+
+    @property
+    def removed(self) -> int:
+        """Files that are no longer there."""
+        return self._count("removed")
+
+    @property
+    def skipped(self) -> int:
+        """Files that are no text."""
+        return self._count("skipped")
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of all these files together."""
+        return sum(report.chunks for report in self.files)
+
+
+class MemoryManager:
+    """Indexes text and Markdown files, and searches them; with an embedder, by meaning as well."""
+
+    def __init__(
+        self,
+        store: Datastore,
+        embedder: Embedder | None = None,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> None:
+        self.store = store
+        self.embedder = embedder
+        self.namespace = namespace
+        self.chunks = ChunkRepository(store, namespace)
+
+    def files(self, path: str | Path) -> list[Path]:
+        """Return the files that `index` looks at; raise `NotFoundError` where nothing is there.
+
+        A folder stands for the text and Markdown files below it, hidden ones left out.
+        """
+        start = Path(path)
+        if start.is_dir():
+            return list(_walk(start))
+        if not start.exists():
+            raise NotFoundError(f"there is no file or folder {start}")
+        return [start]
+
+    def index(
+        self, path: str | Path, *, progress: Callable[[FileReport], None] | None = None
+    ) -> IndexReport:
+        """Index a file, or the text and Markdown files of a folder, each in one transaction.
+
+        A file whose content is unchanged is not touched; of a changed one, chunks with unchanged
+        content keep their ids and embeddings. Files that have gone from the folder are removed.
+        Paths are stored as they were given. `progress` hears of every file as it is done.
+        """
+        reports = []
+        for report in self._index(Path(path)):
+            reports.append(report)
+            if progress is not None:
+                progress(report)
+        return IndexReport(tuple(reports))
+
+    def search(
+        self, query: str, limit: int = 10, *, path: str | None = None
+    ) -> SearchResult[Chunk]:
+        """Find the chunks that answer `query`, by text, and by meaning where there is an embedder.
+
+        `path` is a prefix that their files begin with.
+        """
+        below = None if path is None else chunks.c.path.startswith(path, autoescape=True)
+        embedding = None if self.embedder is None else self._embed([query])[0]
+        return self.chunks.search(query, embedding=embedding, limit=limit, filter=below)
+
+    def _index(self, start: Path) -> Iterator[FileReport]:
+        files = self.files(start)
+        for file in files:
+            yield self._index_file(file)
+        if start.is_dir():
+            yield from self._remove_missing(start, {file.as_posix() for file in files})
+
+    def _index_file(self, file: Path) -> FileReport:
+        path = file.as_posix()
+        try:
+            text = read_text(file)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            return FileReport(path, "skipped", reason=reason)
+        digest, known = content_hash(text), self._known_hash(path)
+        if digest == known:
+            count, embedded = self._present(path)
+            if self.embedder is None or embedded == count:
+                return FileReport(path, "unchanged", count)
+        fresh = self._with_embeddings(chunk_text(path, text), path)
+        self.store.run(self._replace, path, digest, fresh)
+        return FileReport(path, "added" if known is None else "changed", len(fresh))
+
+    def _replace(
+        self, transaction: Transaction, path: str, digest: str, fresh: Sequence[Chunk]
+    ) -> None:
+        ChunkRepository(transaction, self.namespace).replace_path(path, fresh)
+        transaction.execute(
+            _RECORD, {**self._source(path), "content_hash": digest, "indexed_at": now()}
+        )
+
+    def _remove_missing(self, folder: Path, present: set[str]) -> Iterator[FileReport]:
+        prefix = "" if folder == Path() else folder.as_posix().rstrip("/") + "/"
+        for path in self._sources_below(prefix):
+            # Without a prefix the folder is the current one, and absolute paths are not below it.
+            if path not in present and not (prefix == "" and Path(path).is_absolute()):
+                self.store.run(self._forget, path)
+                yield FileReport(path, "removed")
+
+    def _forget(self, transaction: Transaction, path: str) -> None:
+        ChunkRepository(transaction, self.namespace).delete_path(path)
+        transaction.execute(_FORGET, self._source(path))
+
+    def _known_hash(self, path: str) -> str | None:
+        row = self.store.query_one(_SOURCE, self._source(path))
+        return None if row is None else str(row["content_hash"])
+
+    def _sources_below(self, prefix: str) -> list[str]:
+        statement = sa.select(sources.c.path).where(
+            sources.c.namespace == self.namespace,
+            sources.c.path.startswith(prefix, autoescape=True),
+        )
+        return [row["path"] for row in self.store.query(statement.order_by(sources.c.path))]
+
+    def _source(self, path: str) -> Mapping[str, str]:
+        return {"namespace": self.namespace, "path": path}
+
+    def _present(self, path: str) -> tuple[int, int]:
+        """Return how many chunks a file has, and how many of them have an embedding."""
+        model = self.store.settings.embedding.model
+        (row,) = self.store.query(_PRESENT, {**self._source(path), "model": model})
+        return row["chunks"], row["embedded"]
+
+    def _with_embeddings(self, fresh: Sequence[Chunk], path: str) -> Sequence[Chunk]:
+        if self.embedder is None:
+            return fresh
+        present = self.chunks.by_path(path)
+        known = {chunk.content for chunk in present if chunk.embedding is not None}
+        wanted = [chunk for chunk in fresh if chunk.content not in known]
+        vectors = iter(self._embed([chunk.content for chunk in wanted]))
+        return [
+            chunk if chunk.content in known else replace(chunk, embedding=next(vectors))
+            for chunk in fresh
+        ]
+
+    def _embed(self, texts: Sequence[str]) -> list[FloatVector]:
+        if self.embedder is None:
+            return []
+        vectors: list[FloatVector] = []
+        for batch in batches(texts, EMBED_BATCH):
+            array = np.asarray(self.embedder(batch))
+            if array.ndim != 2 or len(array) != len(batch):
+                raise InvalidValueError(
+                    f"embedder: expected an array of shape ({len(batch)}, dimensions), "
+                    f"got {array.shape}"
+                )
+            vectors.extend(array)
+        return vectors
+
+
+def read_text(file: Path) -> str:
+    """Read UTF-8; raise `ValueError` with the reason for what is no text, or `OSError`."""
+    data = file.read_bytes()
+    if b"\x00" in data:
+        raise ValueError("binary: it holds a NUL character")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise ValueError("no UTF-8 text") from None
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(parent, name)

@@ -1,0 +1,340 @@
+"""ChunkRepository on every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from datastore import Datastore, Settings
+from datastore.errors import (
+    ConfigurationError,
+    DimensionError,
+    InvalidValueError,
+    NotFoundError,
+    SchemaMissingError,
+    UniqueViolation,
+    UnknownNameError,
+)
+from repositories import Chunk, ChunkRepository
+from repositories.tables import chunks as chunks_table
+from repositories.tables import embedding_models
+
+
+def chunk(id: str, content: str = "text", **fields: object) -> Chunk:
+    return Chunk(
+        id, **{"path": "a.md", "start_line": 1, "end_line": 1, "content": content, **fields}
+    )  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def chunks(store: Datastore) -> ChunkRepository:
+    return ChunkRepository(store)
+
+
+def test_a_chunk_comes_back_as_it_was_added(chunks: ChunkRepository) -> None:
+    added = Chunk(
+        "id-1",
+        "docs/ünï.md",
+        3,
+        9,
+        "línea 1\nline 2 🙂",
+        embedding=[1.0, 2.0, 3.0],
+        metadata={"lang": "de", "nested": {"n": [1, 2.5, None, True]}},
+        created_at=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+    )
+    chunks.add(added)
+    got = chunks.get("id-1")
+    assert got == added
+    np.testing.assert_array_equal(got.embedding, np.array([1, 2, 3], dtype=np.float32))
+
+
+def test_the_time_of_adding_is_recorded(chunks: ChunkRepository) -> None:
+    chunks.add(chunk("a"))
+    created = chunks.get("a").created_at
+    assert created is not None
+    assert abs((datetime.now(UTC) - created).total_seconds()) < 60
+
+
+def test_get_of_an_absent_chunk_raises_and_find_gives_none(chunks: ChunkRepository) -> None:
+    assert chunks.find("nobody") is None
+    with pytest.raises(NotFoundError):
+        chunks.get("nobody")
+
+
+def test_add_many_streams_an_iterator_and_counts(chunks: ChunkRepository) -> None:
+    assert chunks.add_many(chunk(f"c{n:04}", embedding=[n + 1, 1]) for n in range(1201)) == 1201
+    assert chunks.count() == 1201
+    assert [c.id for c in chunks.all()] == [f"c{n:04}" for n in range(1201)]
+    assert chunks.get("c1200").embedding.tolist() == [1201, 1]
+
+
+def test_add_many_adds_all_or_none(chunks: ChunkRepository) -> None:
+    def failing() -> Iterator[Chunk]:
+        yield from (chunk(f"c{n}") for n in range(600))
+        raise RuntimeError("the source broke")
+
+    with pytest.raises(RuntimeError):
+        chunks.add_many(failing())
+    assert chunks.count() == 0
+
+
+def test_an_id_is_added_once(chunks: ChunkRepository) -> None:
+    chunks.add(chunk("a"))
+    with pytest.raises(UniqueViolation):
+        chunks.add_many([chunk("b"), chunk("a")])
+    assert chunks.count() == 1
+
+
+def test_namespaces_are_strictly_apart(store: Datastore) -> None:
+    mine, yours = ChunkRepository(store, "mine"), ChunkRepository(store, namespace="yours")
+    mine.add(chunk("a", "apple", embedding=[1, 0]))
+    yours.add(chunk("a", "apple pie", embedding=[0, 1]))
+    assert mine.get("a").content == "apple"
+    assert [hit.row.content for hit in yours.search("apple")] == ["apple pie"]
+    assert [hit.row.content for hit in mine.search(embedding=[0, 1])] == ["apple"]
+    assert [hit.row.content for hit in mine.search("apple", embedding=[0, 1])] == ["apple"]
+    assert mine.delete("a")
+    assert mine.delete_path("a.md") == 0
+    assert mine.count() == 0
+    assert yours.count() == 1
+    assert list(mine.all()) == mine.by_path("a.md") == []
+
+
+def test_by_path_gives_the_chunks_of_a_file_in_order(chunks: ChunkRepository) -> None:
+    chunks.add_many(
+        [
+            chunk("z", start_line=1, end_line=2),
+            chunk("a", start_line=10, end_line=12),
+            chunk("m", start_line=3, end_line=9),
+            chunk("other", path="b.md"),
+        ]
+    )
+    assert [c.id for c in chunks.by_path("a.md")] == ["z", "m", "a"]
+
+
+def test_deleting_takes_the_search_entries_along(chunks: ChunkRepository) -> None:
+    chunks.add_many([chunk("a", "apple", embedding=[1, 2]), chunk("b", "banana", embedding=[2, 1])])
+    assert chunks.delete("a")
+    assert not chunks.delete("a")
+    assert list(chunks.search("apple")) == []
+    assert [hit.id for hit in chunks.search(embedding=[1, 2])] == ["b"]
+    assert chunks.delete_path("a.md") == 1
+
+
+def test_replace_keeps_the_id_and_embedding_of_unchanged_content(chunks: ChunkRepository) -> None:
+    chunks.add_many(
+        [
+            chunk("one", "first", embedding=[1, 0]),
+            chunk("two", "second", start_line=2, end_line=2, embedding=[0, 1]),
+        ]
+    )
+    result = chunks.replace_path(
+        "a.md",
+        [
+            chunk("new", "inserted", embedding=[1, 1]),
+            chunk("x", "second", start_line=5, end_line=6, metadata={"moved": True}),
+        ],
+    )
+    assert (result.kept, result.added, result.removed) == (1, 1, 1)
+    inserted, second = chunks.by_path("a.md")
+    assert inserted.id == "new"
+    assert (second.id, second.start_line, second.end_line) == ("two", 5, 6)
+    assert second.metadata == {"moved": True}
+    assert second.embedding.tolist() == [0, 1]
+    assert chunks.find("one") is None
+
+
+def test_replace_pairs_repeated_content_once_each(chunks: ChunkRepository) -> None:
+    chunks.replace_path("a.md", [chunk(f"c{n}", "same", start_line=n, end_line=n) for n in (1, 2)])
+    result = chunks.replace_path(
+        "a.md", [chunk(f"d{n}", "same", start_line=n, end_line=n) for n in (1, 2, 3)]
+    )
+    assert (result.kept, result.added, result.removed) == (2, 1, 0)
+    assert {c.id for c in chunks.by_path("a.md")} == {"c1", "c2", "d3"}
+
+
+def test_replace_gives_a_kept_chunk_the_new_embedding(chunks: ChunkRepository) -> None:
+    chunks.add(chunk("a", embedding=[1, 0]))
+    chunks.replace_path("a.md", [chunk("a", embedding=[3, 4])])
+    assert chunks.get("a").embedding.tolist() == [3, 4]
+
+
+def test_replace_leaves_other_files_alone(chunks: ChunkRepository) -> None:
+    chunks.add(chunk("other", "same", path="b.md"))
+    chunks.replace_path("a.md", [chunk("mine", "same")])
+    chunks.replace_path("a.md", [])
+    assert [c.id for c in chunks.all()] == ["other"]
+
+
+def test_a_repository_joins_the_callers_transaction(store: Datastore) -> None:
+    with store.transaction() as transaction:
+        repository = ChunkRepository(transaction)
+        repository.add(chunk("a", embedding=[1, 2]))
+        with pytest.raises(UniqueViolation):
+            repository.add(chunk("a"))
+        repository.add(chunk("b"))
+        assert [hit.id for hit in repository.search("text")] == ["a", "b"]
+        transaction.rollback()
+    assert ChunkRepository(store).count() == 0
+
+
+def test_search_by_text_by_vector_and_by_both(chunks: ChunkRepository) -> None:
+    chunks.add_many(
+        [
+            chunk("a", "red apples grow on trees", embedding=[1, 0, 0]),
+            chunk("b", "green pears", embedding=[0.9, 0.1, 0]),
+            chunk("c", "a red car", embedding=[0, 0, 1]),
+        ]
+    )
+    assert [hit.id for hit in chunks.search("red apple")] == ["a", "c"]
+    assert [hit.id for hit in chunks.search(embedding=[1, 0, 0])] == ["a", "b", "c"]
+    both = chunks.search("red", embedding=[1, 0, 0])
+    assert both[0].id == "a"
+    assert {hit.id for hit in both} == {"a", "b", "c"}
+    assert set(both.indexes) == {"chunk_text", "chunk_vectors"}
+    assert isinstance(both[0].row, Chunk)
+
+
+def test_a_filter_narrows_the_search_itself(chunks: ChunkRepository) -> None:
+    chunks.add_many(
+        chunk(
+            f"c{n:03}",
+            "word",
+            path=f"p{n % 10}/x_y.md",
+            embedding=[1, n + 1],
+            metadata={"n": n % 3},
+        )
+        for n in range(300)
+    )
+    path = chunks_table.c.path
+    for condition in ({"path": "p3/x_y.md"}, path.startswith("p3/x_", autoescape=True)):
+        for query in ({"text": "word"}, {"embedding": [1, 0.5]}):
+            hits = chunks.search(**query, limit=30, filter=condition)  # type: ignore[arg-type]
+            assert len(hits) == 30
+            assert {hit.row.path for hit in hits} == {"p3/x_y.md"}
+    by_metadata = chunks.search(
+        "word", limit=300, filter=chunks_table.c.metadata["n"].as_integer() == 2
+    )
+    assert len(by_metadata) == 100
+
+
+def test_min_score_drops_what_scores_less(chunks: ChunkRepository) -> None:
+    chunks.add_many([chunk("near", embedding=[1, 0]), chunk("far", embedding=[-1, 0.1])])
+    assert [hit.id for hit in chunks.search(embedding=[1, 0], min_score=0.5)] == ["near"]
+
+
+def test_search_needs_a_text_or_an_embedding(chunks: ChunkRepository) -> None:
+    with pytest.raises(InvalidValueError):
+        chunks.search()
+    with pytest.raises(InvalidValueError):
+        chunks.search("x", limit=-1)
+    with pytest.raises(UnknownNameError):
+        chunks.search("x", filter={"nope": 1})
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"content": "a\x00b"},
+        {"content": "\ud800"},
+        {"path": "a\x00"},
+        {"metadata": {"key": "a\x00"}},
+        {"metadata": {"key": float("nan")}},
+        {"start_line": 0},
+        {"start_line": 3, "end_line": 2},
+        {"embedding": [0.0, 0.0]},
+        {"embedding": [float("nan"), 1.0]},
+        {"embedding": [float("inf"), 1.0]},
+        {"embedding": [1e39, 1.0]},
+        {"embedding": "ab"},
+        {"embedding": [[1.0], [2.0]]},
+    ],
+)
+def test_what_an_engine_cannot_store_is_refused_and_nothing_is_written(
+    chunks: ChunkRepository, bad: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidValueError):
+        chunks.add_many([chunk("good", embedding=[1.0, 2.0]), chunk("bad", **bad)])
+    assert chunks.count() == 0
+
+
+def test_the_first_embedding_founds_the_space_and_others_must_fit(
+    store: Datastore, chunks: ChunkRepository
+) -> None:
+    chunks.add(chunk("a", embedding=[3, 4]))
+    (space,) = store.query(embedding_models.select())
+    assert dict(space) == {
+        "model": "default",
+        "dimensions": 2,
+        "metric": "cosine",
+        "normalized": False,
+        "active": True,
+    }
+    with pytest.raises(DimensionError) as caught:
+        chunks.add(chunk("b", embedding=[1, 2, 3]))
+    assert (caught.value.expected, caught.value.got) == (2, 3)
+    with pytest.raises(DimensionError):
+        chunks.search(embedding=[1, 2, 3])
+    assert chunks.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("embedding", "both"),
+    [
+        ({"model": "other"}, ("default", "other")),
+        ({"dimensions": 3}, ("2", "3")),
+        ({"metric": "l2"}, ("cosine", "l2")),
+    ],
+)
+def test_settings_of_another_space_are_refused_with_both_sides_named(
+    store: Datastore, migrated_url: str, embedding: dict[str, object], both: tuple[str, str]
+) -> None:
+    ChunkRepository(store).add(chunk("a", embedding=[1, 2]))
+    settings = Settings.load(url=migrated_url, embedding=embedding)
+    with Datastore.open(settings) as other:
+        repository = ChunkRepository(other)
+        for attempt in (
+            lambda: repository.search(embedding=[1, 2]),
+            lambda: repository.add(chunk("b", embedding=[1, 2])),
+        ):
+            with pytest.raises(ConfigurationError) as caught:
+                attempt()
+            assert all(side in str(caught.value) for side in both)
+        assert repository.count() == 1
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "inner_product"])
+def test_the_metric_of_the_settings_rules_the_search(migrated_url: str, metric: str) -> None:
+    settings = Settings.load(url=migrated_url, embedding={"model": "m", "metric": metric})
+    vectors = {"a": [1.0, 0.0], "b": [5.0, 1.0], "c": [0.6, 0.8]}
+    with Datastore.open(settings) as store:
+        repository = ChunkRepository(store)
+        repository.add_many(chunk(id, embedding=vector) for id, vector in vectors.items())
+        order = [hit.id for hit in repository.search(embedding=[1.0, 0.0])]
+    assert (
+        order
+        == {
+            "cosine": ["a", "b", "c"],
+            "l2": ["a", "c", "b"],
+            "inner_product": ["b", "a", "c"],
+        }[metric]
+    )
+
+
+def test_a_store_without_tables_names_the_command(empty_store: Datastore) -> None:
+    with pytest.raises(SchemaMissingError, match="datastore upgrade"):
+        ChunkRepository(empty_store).count()
+
+
+def test_no_text_that_is_searched_for_raises(chunks: ChunkRepository) -> None:
+    chunks.add(chunk("a", "plain words"))
+    for text in ("", " ", '"', "AND", "a AND", "NEAR(", "*", "-x", "'; --", "\x00", "\ud800", "🙂"):
+        assert isinstance(chunks.search(text).hits, tuple)
+
+
+def test_a_changed_copy_is_another_chunk() -> None:
+    assert replace(chunk("a"), content="other") != chunk("a")

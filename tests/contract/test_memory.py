@@ -1,0 +1,204 @@
+"""MemoryManager on every backend: files in, answers out."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datastore import Datastore
+from datastore.errors import DimensionError, InvalidValueError, NotFoundError
+from repositories import MemoryManager
+from repositories.memory import FileReport
+
+
+class CountingEmbedder:
+    """Hashes words into a few dimensions, and remembers what it was asked for."""
+
+    def __init__(self, dimensions: int = 16) -> None:
+        self.dimensions = dimensions
+        self.texts: list[str] = []
+
+    def __call__(self, texts: Sequence[str], /) -> np.ndarray:
+        self.texts.extend(texts)
+        vectors = np.full((len(texts), self.dimensions), 0.01, dtype=np.float32)
+        for row, text in zip(vectors, texts, strict=True):
+            for word in text.lower().split():
+                row[zlib.crc32(word.encode()) % self.dimensions] += 1
+        return vectors
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of notes; it is also the current one, so that paths are relative."""
+    monkeypatch.chdir(tmp_path)
+    notes = tmp_path / "notes"
+    (notes / "deep").mkdir(parents=True)
+    (notes / "fruit.md").write_text("# Apples\n\nApples are red.\n\n# Pears\n\nPears are green.\n")
+    (notes / "deep" / "cars.txt").write_text("A car has four wheels.\n")
+    (notes / "image.png").write_bytes(b"\x89PNG\x00")
+    (notes / ".hidden.md").write_text("secret")
+    return notes
+
+
+@pytest.fixture
+def memory(store: Datastore) -> MemoryManager:
+    return MemoryManager(store)
+
+
+def outcomes(reports: Sequence[FileReport]) -> dict[str, str]:
+    return {report.path: report.outcome for report in reports}
+
+
+def test_a_folder_is_indexed_with_line_ranges(memory: MemoryManager, folder: Path) -> None:
+    report = memory.index("notes")
+    assert outcomes(report.files) == {"notes/deep/cars.txt": "added", "notes/fruit.md": "added"}
+    assert (report.added, report.chunks) == (2, 3)
+    (hit,) = memory.search("pear")
+    assert (hit.row.path, hit.row.start_line, hit.row.end_line) == ("notes/fruit.md", 5, 7)
+    assert hit.row.content == "# Pears\n\nPears are green."
+
+
+def test_unchanged_files_are_not_touched(memory: MemoryManager, folder: Path) -> None:
+    memory.index("notes")
+    before = list(memory.chunks.all())
+    report = memory.index("notes")
+    assert (report.unchanged, report.added, report.changed, report.chunks) == (2, 0, 0, 3)
+    assert list(memory.chunks.all()) == before
+
+
+def test_a_changed_file_keeps_the_ids_of_its_unchanged_chunks(
+    store: Datastore, folder: Path
+) -> None:
+    embedder = CountingEmbedder()
+    memory = MemoryManager(store, embedder)
+    memory.index("notes")
+    apples, pears = memory.chunks.by_path("notes/fruit.md")
+    text = (folder / "fruit.md").read_text()
+    (folder / "fruit.md").write_text("# New\n\nPlums.\n\n" + text.replace("red", "yellow"))
+    embedder.texts.clear()
+    assert memory.index("notes").changed == 1
+    plums, new_apples, same_pears = memory.chunks.by_path("notes/fruit.md")
+    assert same_pears.id == pears.id
+    np.testing.assert_array_equal(same_pears.embedding, pears.embedding)
+    assert (same_pears.start_line, same_pears.end_line) == (9, 11)
+    assert new_apples.id != apples.id
+    assert sorted(embedder.texts) == sorted([plums.content, new_apples.content])
+
+
+def test_a_file_that_has_gone_is_removed(memory: MemoryManager, folder: Path) -> None:
+    memory.index("notes")
+    (folder / "fruit.md").unlink()
+    report = memory.index("notes")
+    assert outcomes(report.files) == {
+        "notes/deep/cars.txt": "unchanged",
+        "notes/fruit.md": "removed",
+    }
+    assert list(memory.search("pear")) == []
+
+
+def test_what_lies_outside_the_folder_is_not_removed(memory: MemoryManager, folder: Path) -> None:
+    (folder.parent / "notes2").mkdir()
+    (folder.parent / "notes2" / "x.md").write_text("other notes")
+    memory.index("notes2")
+    memory.index("notes")
+    memory.index("notes/deep")
+    assert memory.chunks.count() == 4
+
+
+def test_a_single_file_of_any_suffix_is_indexed(memory: MemoryManager, folder: Path) -> None:
+    (folder / "code.py").write_text("def answer(): ...\n")
+    assert memory.index(folder / "code.py").added == 1
+    assert [hit.row.path for hit in memory.search("answer")] == [(folder / "code.py").as_posix()]
+
+
+def test_what_is_no_text_is_skipped_with_a_reason(memory: MemoryManager, folder: Path) -> None:
+    (folder / "latin.txt").write_bytes("naïve".encode("latin-1"))
+    (folder / "nul.txt").write_bytes(b"a\x00b")
+    report = memory.index("notes")
+    reasons = {file.path: file.reason for file in report.files if file.outcome == "skipped"}
+    assert reasons == {
+        "notes/latin.txt": "no UTF-8 text",
+        "notes/nul.txt": "binary: it holds a NUL character",
+    }
+
+
+def test_an_empty_file_is_known_and_has_no_chunks(memory: MemoryManager, folder: Path) -> None:
+    (folder / "empty.md").write_text("")
+    memory.index("notes")
+    assert outcomes(memory.index("notes").files)["notes/empty.md"] == "unchanged"
+
+
+def test_a_path_that_is_not_there_raises(memory: MemoryManager, folder: Path) -> None:
+    with pytest.raises(NotFoundError):
+        memory.index("nowhere")
+
+
+def test_progress_hears_of_every_file(memory: MemoryManager, folder: Path) -> None:
+    heard: list[FileReport] = []
+    report = memory.index("notes", progress=heard.append)
+    assert tuple(heard) == report.files
+    assert [file.as_posix() for file in memory.files("notes")] == [file.path for file in heard]
+
+
+def test_search_below_a_path_takes_the_prefix_literally(
+    memory: MemoryManager, folder: Path
+) -> None:
+    for name in ("a_b", "axb", "A_b"):
+        (folder / name).mkdir()
+        (folder / name / "n.md").write_text("common word")
+    memory.index("notes")
+    hits = memory.search("common", path="notes/a_b")
+    assert [hit.row.path for hit in hits] == ["notes/a_b/n.md"]
+
+
+def test_with_an_embedder_search_is_hybrid(store: Datastore, folder: Path) -> None:
+    memory = MemoryManager(store, CountingEmbedder())
+    memory.index("notes")
+    result = memory.search("four wheels")
+    assert set(result.indexes) == {"chunk_text", "chunk_vectors"}
+    assert result[0].row.path == "notes/deep/cars.txt"
+    assert len(result) == 3
+
+
+def test_an_embedder_that_comes_later_embeds_what_is_there(store: Datastore, folder: Path) -> None:
+    MemoryManager(store).index("notes")
+    memory = MemoryManager(store, CountingEmbedder())
+    assert memory.index("notes").changed == 2
+    assert all(chunk.embedding is not None for chunk in memory.chunks.all())
+    assert memory.index("notes").unchanged == 2
+
+
+def test_an_embedder_of_the_wrong_shape_is_refused(store: Datastore, folder: Path) -> None:
+    with pytest.raises(InvalidValueError, match="embedder"):
+        MemoryManager(store, lambda _texts: [1.0, 2.0]).index("notes")
+    assert MemoryManager(store).chunks.count() == 0
+
+
+def test_an_embedder_of_other_dimensions_is_refused(store: Datastore, folder: Path) -> None:
+    MemoryManager(store, CountingEmbedder(16)).index("notes")
+    with pytest.raises(DimensionError):
+        MemoryManager(store, CountingEmbedder(8)).search("wheels")
+
+
+def test_a_file_that_fails_leaves_nothing_of_itself(store: Datastore, folder: Path) -> None:
+    class Failing(CountingEmbedder):
+        def __call__(self, texts: Sequence[str], /) -> np.ndarray:
+            vectors = super().__call__(texts)
+            vectors[-1] = np.nan
+            return vectors
+
+    with pytest.raises(InvalidValueError):
+        MemoryManager(store, Failing()).index(folder / "fruit.md")
+    assert MemoryManager(store).chunks.count() == 0
+    assert MemoryManager(store).index(folder / "fruit.md").added == 1
+
+
+def test_namespaces_index_apart(store: Datastore, folder: Path) -> None:
+    mine, yours = MemoryManager(store, namespace="mine"), MemoryManager(store, namespace="yours")
+    mine.index("notes")
+    assert list(yours.search("pear")) == []
+    assert yours.index("notes").added == 2
