@@ -1,0 +1,123 @@
+"""`datastore info`: which database this is, and what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+from rich.text import Text
+
+from datastore import migrate
+from datastore.cli.invocation import Invocation, database_file, location, reading
+from datastore.cli.output import grid, plain
+from datastore.errors import DatabaseError, SchemaTooNewError
+from datastore.results import DatabaseSchema
+from datastore.schema import IndexDefinition
+from datastore.store import Datastore
+
+_STATES = {
+    "missing": "none yet; `datastore upgrade` makes it",
+    "older": "{revision}, which is behind {head}; `datastore upgrade` brings it up to date",
+    "current": "{revision}, up to date",
+    "newer": "{revision}, which this code does not know: it knows {head}; update the code",
+}
+
+
+def info(invocation: Invocation) -> None:
+    """Show which database is meant, its schema, its tables and what the server can do."""
+    with invocation.open_as_it_is() as store:
+        document = describe_store(store)
+    title = Text(document["database"]["server"], "bold")
+    invocation.answer(document, title, grid(_rows(document)))
+
+
+def describe_store(store: Datastore) -> dict[str, Any]:
+    """Return what `info --json` prints."""
+    schema = store.schema()
+    file = database_file(store)
+    return {
+        "database": {
+            "engine": store.display_name,
+            "server": schema.metadata["server"],
+            "url": location(store),
+            "bytes": file.stat().st_size if file else None,
+        },
+        "schema": {
+            "revision": schema.version,
+            "head": migrate.head(),
+            "state": schema_state(store, schema.version),
+        },
+        "embedding": store.settings.embedding.model_dump(),
+        "capabilities": sorted(capability.name.lower() for capability in store.capabilities),
+        "tables": {name: _count(store, name) for name in _tables(store, schema)},
+        "search_indexes": [_index(definition) for definition in schema.search_indexes],
+    }
+
+
+def schema_state(store: Datastore, revision: str | None) -> str:
+    """Return how a revision stands to this code: missing, older, current or newer."""
+    if revision is None:
+        return "missing"
+    if revision == migrate.head():
+        return "current"
+    try:
+        with reading(store) as connection:
+            migrate.refuse_newer_schema(connection)
+    except SchemaTooNewError:
+        return "newer"
+    return "older"
+
+
+def explain_schema(state: str, revision: str | None) -> str:
+    """Say it to people."""
+    return _STATES[state].format(revision=revision, head=migrate.head())
+
+
+def _tables(store: Datastore, schema: DatabaseSchema) -> list[str]:
+    """Return the tables of the settings' metadata that are there: a host may have many more."""
+    declared = {table.name for table in store.metadata.tables.values() if table.schema is None}
+    return sorted(declared & schema.tables.keys())
+
+
+def _count(store: Datastore, table: str) -> int | None:
+    """Count the rows; None where that is refused or takes too long."""
+    try:
+        row = store.query_one(sa.select(sa.func.count().label("rows")).select_from(sa.table(table)))
+    except DatabaseError:
+        return None
+    return int(row["rows"]) if row else None
+
+
+def _index(definition: IndexDefinition) -> dict[str, Any]:
+    return {"kind": definition.kind} | asdict(definition)
+
+
+def _rows(document: dict[str, Any]) -> Iterator[tuple[str | Text, ...]]:
+    database, schema = document["database"], document["schema"]
+    yield _row("url", database["url"])
+    if database["bytes"] is not None:
+        yield _row("file", f"{database['bytes']:,} bytes")
+    yield _row("schema", explain_schema(schema["state"], schema["revision"]))
+    space = document["embedding"]
+    length = space["dimensions"] or "unset"
+    yield _row("embedding", f"model {space['model']}, dimensions {length}, {space['metric']}")
+    yield _row("server can", ", ".join(document["capabilities"]).replace("_", " ") or "nothing")
+    tables = (f"{name}: {_amount(rows)}" for name, rows in document["tables"].items())
+    yield _row("tables", "\n".join(tables) or "none")
+    indexes = (f"{each['name']}: {_over(each)}" for each in document["search_indexes"])
+    yield _row("search indexes", "\n".join(indexes) or "none")
+
+
+def _row(label: str, text: str) -> tuple[Text, Text]:
+    return Text(label, "cyan"), Text(plain(text))
+
+
+def _amount(rows: int | None) -> str:
+    return "not counted" if rows is None else f"{rows:,} {'row' if rows == 1 else 'rows'}"
+
+
+def _over(index: dict[str, Any]) -> str:
+    columns: tuple[str, ...] = index.get("columns") or (index["column"],)
+    return f"{index['kind'].replace('_', ' ')} over {index['table']} ({', '.join(columns)})"

@@ -1,0 +1,258 @@
+"""`datastore index` and `datastore search`: what the repositories add to the command line."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import numpy as np
+import typer
+from rich.console import RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from datastore import SearchHit, SearchResult
+from datastore.cli import (
+    Invocation,
+    command,
+    console,
+    location,
+    plain,
+    prepare_schema,
+    require_schema,
+    styled,
+)
+from datastore.errors import ConfigurationError, InvalidValueError
+from datastore.textquery import TextQuery, fold
+from repositories.base import DEFAULT_NAMESPACE
+from repositories.memory import Embedder, FileReport, IndexReport, MemoryManager
+from repositories.records import Chunk
+
+#: Lines of a hit that are shown, and characters of each.
+EXCERPT_LINES, EXCERPT_WIDTH = 2, 72
+#: A word of the text is marked where it is one of the query's but for an ending of so many letters.
+_ENDING, _STEM = 3, 4
+_WORD = re.compile(r"[^\W_]+")
+
+EmbedderOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        metavar="PACKAGE.MODULE:CALLABLE",
+        help="What turns a list of texts into an array of vectors.",
+    ),
+]
+NamespaceOption: TypeAlias = Annotated[
+    str, typer.Option("--namespace", metavar="NAME", help="Whose memory it is.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands; called by the entry point group `datastore.commands`."""
+    command(app, index)
+    command(app, search)
+
+
+# --- index --------------------------------------------------------------------------------------
+
+
+def index(
+    invocation: Invocation,
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH", exists=True, help="Files and folders.")
+    ],
+    embedder: EmbedderOption = None,
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+) -> None:
+    """Index text and Markdown files, so that they can be searched.
+
+    Files that have not changed are left alone, and those that have gone are removed.
+    """
+    embed = None if embedder is None else load_embedder(embedder)
+    with invocation.open(create=True) as store:
+        if made := prepare_schema(store):
+            invocation.notice("schema: created, since the database was empty")
+        memory = MemoryManager(store, embed, namespace=namespace)
+        report = _index(invocation, memory, paths)
+        document = {"database": location(store), "schema_created": made, **_as_document(report)}
+    if invocation.verbose is False and not invocation.json:
+        return
+    invocation.answer(document, *_index_lines(report))
+
+
+def _index(invocation: Invocation, memory: MemoryManager, paths: Sequence[Path]) -> IndexReport:
+    with _progress(invocation) as progress:
+        task = progress.add_task("indexing", total=sum(len(memory.files(path)) for path in paths))
+
+        def advance(report: FileReport) -> None:
+            if report.outcome != "removed":  # which was no file to look at
+                progress.update(task, advance=1, description=plain(Path(report.path).name))
+
+        reports = [memory.index(path, progress=advance) for path in paths]
+    return IndexReport(tuple(file for report in reports for file in report.files))
+
+
+def _progress(invocation: Invocation) -> Progress:
+    err = console(stderr=True)
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=err,
+        transient=True,
+        disable=invocation.json or invocation.verbose is False or not err.is_terminal,
+    )
+
+
+def _as_document(report: IndexReport) -> dict[str, Any]:
+    counts = {name: getattr(report, name) for name in _COUNTS}
+    return {**counts, "chunks": report.chunks, "files": [asdict(file) for file in report.files]}
+
+
+_COUNTS = ("added", "changed", "unchanged", "removed", "skipped")
+
+
+def _index_lines(report: IndexReport) -> Iterator[RenderableType]:
+    for file in report.files:
+        if file.outcome == "skipped":
+            yield styled(("skipped ", "yellow"), (f"{file.path}: {file.reason}", ""))
+    counts = ", ".join(f"{getattr(report, name)} {name}" for name in _COUNTS)
+    yield styled(("indexed: ", "green"), (f"{counts}; {report.chunks} chunks", ""))
+
+
+def load_embedder(name: str) -> Embedder:
+    """Import what `package.module:callable` names; raise `ConfigurationError` where that fails."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        function = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            function = getattr(function, part)
+    except Exception as error:  # a module may raise whatever it likes while it is imported
+        raise ConfigurationError(
+            f"--embedder: {name} cannot be imported ({type(error).__name__}); "
+            "expected package.module:callable"
+        ) from error
+    if not callable(function):
+        raise ConfigurationError(f"--embedder: {name} is not callable")
+    return _checked(function, name)
+
+
+def _checked(function: Callable[[list[str]], Any], name: str) -> Embedder:
+    """Return an embedder whose failures say whose they are, without the text that they met."""
+
+    def embed(texts: list[str], /) -> Any:
+        try:
+            return np.asarray(function(texts), dtype=np.float32)
+        except Exception as error:
+            raise InvalidValueError(
+                f"--embedder: {name} gave no array of numbers ({type(error).__name__})"
+            ) from error
+
+    return embed
+
+
+# --- search -------------------------------------------------------------------------------------
+
+
+def search(
+    invocation: Invocation,
+    query: Annotated[
+        list[str], typer.Argument(metavar="QUERY", help="Any words at all, quoted or not.")
+    ],
+    limit: Annotated[int, typer.Option(min=1, help="How many hits.")] = 10,
+    path: Annotated[
+        str | None, typer.Option(metavar="PREFIX", help="Only files whose path begins so.")
+    ] = None,
+    embedder: EmbedderOption = None,
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+) -> None:
+    """Search the indexed files by words; with an embedder, by meaning as well."""
+    text = " ".join(query)
+    embed = None if embedder is None else load_embedder(embedder)
+    with invocation.open(create=False) as store:
+        require_schema(store)
+        found = MemoryManager(store, embed, namespace=namespace).search(text, limit, path=path)
+        document = {"database": location(store), "query": text, **_as_answer(found)}
+    invocation.answer(document, *_search_lines(found, text))
+
+
+def _as_answer(found: SearchResult[Chunk]) -> dict[str, Any]:
+    return {
+        "method": found.method,
+        "indexes": list(found.indexes),
+        "notes": list(found.notes),
+        "hits": [_as_hit(hit) for hit in found],
+    }
+
+
+def _as_hit(hit: SearchHit[Chunk]) -> dict[str, Any]:
+    chunk = hit.row
+    return {
+        "id": hit.id,
+        "score": hit.score,
+        "distance": hit.distance,
+        "relevance": hit.relevance,
+        "path": chunk.path,
+        "start_line": chunk.start_line,
+        "end_line": chunk.end_line,
+        "content": chunk.content,
+        "metadata": dict(chunk.metadata),
+    }
+
+
+def _search_lines(found: SearchResult[Chunk], query: str) -> Iterator[RenderableType]:
+    words = set(TextQuery.parse(query).words)
+    for rank, hit in enumerate(found, start=1):
+        chunk = hit.row
+        yield styled(
+            (f"{rank:>2}  {hit.score:.3f}  ", "dim"),
+            (f"{chunk.path}:{chunk.start_line}-{chunk.end_line}", "bold cyan"),
+        )
+        yield from (_marked(line, words) for line in _excerpt(chunk.content, words))
+    hits = f"{len(found)} {'hit' if len(found) == 1 else 'hits'}" if found else "no hits"
+    how = f" ({found.method}, {', '.join(found.indexes)})" if found.indexes else ""
+    yield styled((hits + how, "dim"))
+    yield from (styled(("note: ", "yellow"), (note, "")) for note in found.notes)
+
+
+def _excerpt(content: str, words: set[str]) -> list[str]:
+    """Return the neighbouring lines that hold most of the words; the first of equals."""
+    lines = [line.strip() for line in content.splitlines() if line.strip()]
+    windows = [lines[at : at + EXCERPT_LINES] for at in range(max(1, len(lines) - 1))]
+    best = max(windows, key=lambda window: len(_words_in(" ".join(window), words)))
+    return [_cut(line, words) for line in best]
+
+
+def _words_in(text: str, words: set[str]) -> set[str]:
+    """Return the words of the query that a text holds."""
+    held = fold(text).split()
+    return {word for word in words if any(_same(word, other) for other in held)}
+
+
+def _same(word: str, other: str) -> bool:
+    short, long = sorted((word, other), key=len)
+    ending = len(long) - len(short)
+    return long.startswith(short) and (ending == 0 or (len(short) >= _STEM and ending <= _ENDING))
+
+
+def _cut(line: str, words: set[str]) -> str:
+    """Return so much of a long line as fits, with the first of the words in it."""
+    if len(line) <= EXCERPT_WIDTH:
+        return line
+    places = (match.start() for match in _WORD.finditer(line) if _words_in(match[0], words))
+    start = max(0, next(places, 0) - EXCERPT_WIDTH // 4)
+    end = start + EXCERPT_WIDTH
+    return ("..." if start else "") + line[start:end] + ("..." if end < len(line) else "")
+
+
+def _marked(line: str, words: set[str]) -> Text:
+    text = Text("    ").append(plain(line))
+    for match in _WORD.finditer(text.plain):
+        if _words_in(match[0], words):
+            text.stylize("bold yellow", *match.span())
+    return text
