@@ -61,7 +61,7 @@ def _attach(engine: Engine, backend: Backend) -> None:
 
 @contextmanager
 def translated(backend: Backend) -> Iterator[None]:
-    """Turn errors of SQLAlchemy and of the driver into ours, with the cause kept and no value told."""
+    """Turn errors of SQLAlchemy and of the driver into ours, the cause kept and no value told."""
     try:
         yield
     except exc.DBAPIError as error:
@@ -73,6 +73,7 @@ def translated(backend: Backend) -> Iterator[None]:
     except exc.CompileError as error:
         raise _of_compilation(error) from error
     except (OverflowError, UnicodeError) as error:
+        _forget(error)
         raise InvalidValueError(f"a value cannot be stored ({type(error).__name__})") from None
 
 
@@ -80,21 +81,43 @@ def _translate(error: exc.DBAPIError, backend: Backend) -> DatastoreError:
     original: Any = error.orig
     translation = backend.translate(original)
     backend.scrub(original)
-    error.hide_parameters, error.args = True, (str(original),)
+    _forget(error, str(original))
     return translation or InvalidValueError(type(original).__name__)
 
 
 def _of_statement(error: exc.StatementError) -> DatastoreError:
     # Raised while parameters were made ready, before the database saw anything.
-    if isinstance(error.orig, DatastoreError):
-        return error.orig
-    if isinstance(error.orig, exc.InvalidRequestError):
-        return InvalidValueError(str(error.orig).partition("\n")[0])
-    return InvalidValueError(f"a value does not fit its column ({type(error.orig).__name__})")
+    original = error.orig
+    name = type(original).__name__
+    _forget(error, name)
+    if isinstance(original, DatastoreError):
+        return original
+    if isinstance(original, exc.InvalidRequestError) and "bind parameter" in str(original):
+        return InvalidValueError(_first_line(original))
+    if original is not None:
+        _forget(original)
+    return InvalidValueError(f"a value does not fit its column ({name})")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0].partition(" (Background")[0]
+
+
+def _forget(error: BaseException, message: str | None = None) -> None:
+    """Leave no value in an error that stays visible behind ours."""
+    error.args = (message or type(error).__name__,)
+    if isinstance(error, exc.StatementError):
+        error.hide_parameters, error.params = True, None
+    if isinstance(error, UnicodeEncodeError | UnicodeDecodeError):
+        exposed: Any = error
+        exposed.object = type(error.object)()
 
 
 def _of_compilation(error: exc.CompileError) -> DatastoreError:
-    message = str(error)
+    message = _first_line(error)
+    if "literal value" in message:
+        _forget(error)
+        return InvalidValueError("a value cannot be written as a literal of its type")
     if message.startswith("Unconsumed column names"):
         return UnknownNameError(message[0].lower() + message[1:])
     return InvalidValueError(message)

@@ -66,7 +66,11 @@ class TransferError(DatastoreError):
     """Data could not be exported, imported or copied."""
 
     def __init__(
-        self, message: str, *, table: str | None = None, key: str | None = None,
+        self,
+        message: str,
+        *,
+        table: str | None = None,
+        key: str | None = None,
         line: int | None = None,
     ) -> None:
         super().__init__(message)

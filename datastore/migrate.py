@@ -1,8 +1,8 @@
 """Migrations: upgrade, downgrade, current, check and offline SQL, with Alembic.
 
-One history serves every dialect, in the folder `migrations`; its version table is `datastore_version`,
-so that a host's own history lives beside it. One process at a time changes a schema, and a revision
-that fails leaves nothing behind.
+One history serves every dialect, in the folder `migrations`; its version table is
+`datastore_version`, so that a host's own history lives beside it. One process at a time changes a
+schema, and a revision that fails leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _alembic = threading.Lock()
 
 
 def migrations_directory() -> Path:
-    """Return the folder of the migrations: inside the installed package, or beside it in a checkout."""
+    """Return the folder of the migrations: in the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
     inside = package / "_migrations"
     return inside if inside.is_dir() else package.parent / "migrations"
@@ -78,14 +78,22 @@ def refuse_newer_schema(connection: Connection) -> None:
         raise SchemaTooNewError(revision, head())
 
 
-def upgrade(engine: Engine, backend: Backend, metadata: sa.MetaData, revision: str = "head") -> None:
+def upgrade(
+    engine: Engine, backend: Backend, metadata: sa.MetaData, revision: str = "head"
+) -> None:
     """Upgrade to `revision`, in one transaction."""
-    _migrate(engine, backend, metadata, lambda cfg: command.upgrade(cfg, revision))
+    _migrate(engine, backend, metadata, lambda cfg: command.upgrade(cfg, _named(revision)))
 
 
 def downgrade(engine: Engine, backend: Backend, metadata: sa.MetaData, revision: str) -> None:
     """Downgrade to `revision`, or to nothing with "base", in one transaction."""
-    _migrate(engine, backend, metadata, lambda cfg: command.downgrade(cfg, revision))
+    _migrate(engine, backend, metadata, lambda cfg: command.downgrade(cfg, _named(revision)))
+
+
+def _named(revision: str) -> str:
+    if not revision:
+        raise MigrationError("expected the name of a revision, got none")
+    return revision
 
 
 def check(engine: Engine, backend: Backend, metadata: sa.MetaData) -> None:

@@ -41,7 +41,6 @@ from datastore.schema import (
     drop_element,
     search_indexes,
 )
-from datastore.types import PortableType
 
 #: The names to list in `autogenerate_plugins` of a host's own `env.py`.
 PLUGINS = ("alembic.autogenerate.*", "datastore.search_indexes")
@@ -130,7 +129,9 @@ def create_full_text_index(
     schema: str | None = None,
 ) -> None:
     """Create a full-text index; `key` is the integer primary key, `weights` go with `columns`."""
-    op.invoke(CreateIndexOperation(_full_text(name, table, columns, key, weights, language, schema)))
+    op.invoke(
+        CreateIndexOperation(_full_text(name, table, columns, key, weights, language, schema))
+    )
 
 
 def drop_full_text_index(
@@ -172,7 +173,7 @@ def execute_for(**statements: str | None) -> None:
         )
     statement = statements[dialect]
     if statement is not None:
-        op.execute(sa.DDL(statement.replace("%", "%%")))
+        op.execute(sa.DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
 
 
 @Operations.implementation_for(EnableVectorsOperation)
@@ -223,17 +224,19 @@ def _render(context: AutogenContext, verb: str, definition: IndexDefinition) -> 
 
 
 def render_item(kind: str, item: Any, context: AutogenContext) -> str | bool:
-    """Render the portable types with their import; for `render_item` of `env.py`."""
-    if kind == "type" and isinstance(item, PortableType):
-        context.imports.add("import datastore.types")
-        return f"{type(item).__module__}.{item!r}"
-    return False
+    """Render types that are not SQLAlchemy's with their import; for `render_item` of `env.py`."""
+    module = type(item).__module__
+    if kind != "type" or module.startswith("sqlalchemy."):
+        return False
+    context.imports.add(f"import {module}")
+    return f"{module}.{item!r}"
 
 
 def include_name_for(
     connection: sa.Connection, metadata: sa.MetaData
 ) -> Callable[[str | None, str, Any], bool]:
-    """Return the `include_name` of `env.py`: the tables of `metadata`, and of them what is declared.
+    """Return the `include_name` of `env.py`: the tables of `metadata`, and of them what is
+    declared.
 
     Tables of others in the same database are theirs, and the generated columns, indexes and shadow
     tables that search indexes consist of belong to those.
@@ -280,7 +283,8 @@ def _compare(
     ]
     if any(isinstance(definition, VectorIndexDefinition) for definition in created):
         first.insert(0, EnableVectorsOperation())
-    # Created behind the tables' own operations: a table that is moved loses its triggers on the way.
+    # Created behind the tables' own operations: a table that is moved loses its triggers on the
+    # way.
     upgrade_ops.ops = [*first, *upgrade_ops.ops, *map(CreateIndexOperation, created)]
     return PriorityDispatchResult.CONTINUE
 

@@ -19,7 +19,8 @@ class RunResult:
     """What one mutation did.
 
     `changes` counts the rows that it inserted, updated or deleted. `last_insert_id` is the integer
-    primary key that the database gave to the single row of a Core `insert()`; None otherwise.
+    primary key of the single row of a Core `insert()`; None otherwise, and after an `upsert()`,
+    which may have inserted nothing.
     """
 
     changes: int

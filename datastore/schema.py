@@ -82,7 +82,11 @@ def from_fingerprint(text: str) -> IndexDefinition:
     classes = {cls.kind: cls for cls in (VectorIndexDefinition, FullTextIndexDefinition)}
     try:
         cls = classes[fields.pop("kind")]
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields.items()
+        }
+        return cls(**values)
     except (KeyError, TypeError, AttributeError):
         raise ValueError("not the fingerprint of a search index") from None
 
@@ -191,8 +195,8 @@ class VectorIndex(SearchIndex):
     @property
     def dimensions(self) -> int | None:
         """The length of every vector, where the column fixes one."""
-        dimensions: int | None = self.column.type.dimensions
-        return dimensions
+        type_ = self.column.type
+        return type_.dimensions if isinstance(type_, Vector) else None
 
     @property
     def definition(self) -> VectorIndexDefinition:
@@ -260,7 +264,7 @@ class FullTextIndex(SearchIndex):
 
 
 def search_indexes(metadata: sa.MetaData) -> tuple[SearchIndex, ...]:
-    """Return the search indexes declared on tables of this metadata, in the order of declaration."""
+    """Return the search indexes declared on tables of this metadata, in that order."""
     return tuple(metadata.info.get(_INFO_KEY, ()))
 
 
@@ -276,7 +280,7 @@ def integer_key(table: sa.Table, index: str) -> sa.Column[Any]:
 
 
 def public_id(table: sa.Table, index: str) -> sa.Column[Any]:
-    """Return what hits are known by and ties are broken by: column `id`, or else the integer key."""
+    """Return what hits are known and ties broken by: column `id`, or else the integer key."""
     return table.c["id"] if "id" in table.c else integer_key(table, index)
 
 
@@ -285,7 +289,8 @@ def _reference(table: sa.Table, key: sa.Column[Any], index: str) -> sa.Column[An
         if any(foreign_key.column is key for foreign_key in column.foreign_keys):
             return column
     raise ConfigurationError(
-        f"vector index {index}: table {table.name} needs a foreign key to {key.table.name}.{key.name}"
+        f"vector index {index}: table {table.name} needs a foreign key to "
+        f"{key.table.name}.{key.name}"
     )
 
 
@@ -302,15 +307,18 @@ class Script(str):
 
 
 class SearchDDL(ExecutableDDLElement):
-    """Base of the DDL elements; a driver runs one statement at a time, so they are executed apart."""
+    """Base of the DDL elements, executed statement by statement: drivers take one at a time."""
 
     feature: ClassVar[str]
 
     def statements(self, dialect: Dialect) -> Iterator[DDL]:
         """Yield the statements for one dialect, ready to execute or to print."""
         script = self.compile(dialect=dialect).string
+        # Some drivers want a percent sign in a name doubled, which DDL() sees to by itself.
+        doubled = "%%" in dialect.identifier_preparer.quote_identifier("%")
         for statement in getattr(script, "statements", (script,)):
-            yield DDL(statement.replace("%", "%%"))
+            plain = statement.replace("%%", "%") if doubled else statement
+            yield DDL(plain.replace("%", "%%"))  # type: ignore[no-untyped-call]
 
 
 class EnableVectors(SearchDDL):

@@ -55,7 +55,7 @@ class Searches:
         query: Any,
         limit: int = 10,
         *,
-        filter: Filter = None,  # noqa: A002 - the word of every search interface
+        filter: Filter = None,
         exact: bool = False,
         min_score: float | None = None,
         metric: Metric | None = None,
@@ -93,7 +93,7 @@ class Searches:
         query: str,
         limit: int = 10,
         *,
-        filter: Filter = None,  # noqa: A002
+        filter: Filter = None,
     ) -> SearchResult[RowDict]:
         """Find the rows that match any text at all, ranked by BM25.
 
@@ -116,14 +116,15 @@ class Searches:
         text: str,
         vector: Any,
         limit: int = 10,
-        filter: Filter = None,  # noqa: A002
+        filter: Filter = None,
         weights: tuple[float, float] | None = None,
         pool: int = CANDIDATE_POOL,
         metric: Metric | None = None,
     ) -> SearchResult[RowDict]:
         """Find rows by text and vector together, fused by reciprocal rank in one statement.
 
-        `weights` (1, 1 unless given) are those of text and vector; `pool` is the depth of each list.
+        `weights` (1, 1 unless given) are those of text and vector; `pool` is the depth of each
+        list.
         """
         found = self.table(table)
         text_index = self._index(FullTextIndex, found)
@@ -192,7 +193,7 @@ class Searches:
             yield values[id_name], row[_MEASURE], values
 
 
-def _expression(table: sa.Table, filter: Filter) -> ColumnElement[bool] | None:  # noqa: A002
+def _expression(table: sa.Table, filter: Filter) -> ColumnElement[bool] | None:
     if filter is None or isinstance(filter, ColumnElement):
         return filter
     if isinstance(filter, Mapping):

@@ -1,8 +1,8 @@
 """Neutral constructs for the host's own statements.
 
 `nearest()`, `matching()` and `hybrid()` are FROM elements: join them to the table whose rows are
-found, by its integer key. Each has a column `rank`, 1 for the best hit, by which to order. Values are
-bound, so one statement serves every search; a backend renders each construct for its dialect.
+found, by its integer key. Each has a column `rank`, 1 for the best hit, by which to order. Values
+are bound, so one statement serves every search; a backend renders each construct for its dialect.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ from datastore.types import TextArray, Vector
 RRF_K = 60
 #: How many candidates of each list are fused at least; fewer cost recall.
 CANDIDATE_POOL = 100
+#: The execution option that marks an `upsert`.
+UPSERT = "datastore_upsert"
 
 
 class distance(FunctionElement[float]):  # noqa: N801 - a function of SQL
@@ -50,7 +52,7 @@ class distance(FunctionElement[float]):  # noqa: N801 - a function of SQL
     name = "distance"
     type = sa.Double()
     inherit_cache = True
-    _traverse_internals = [
+    _traverse_internals = [  # noqa: RUF012 - as SQLAlchemy has it
         *FunctionElement._traverse_internals,
         ("metric", InternalTraversal.dp_string),
     ]
@@ -83,7 +85,7 @@ class SearchFunction(FunctionElement[Any]):
     feature: str
     index: Any
     inherit_cache = True
-    _traverse_internals = [
+    _traverse_internals = [  # noqa: RUF012 - as SQLAlchemy has it
         *FunctionElement._traverse_internals,
         ("index", InternalTraversal.dp_plain_obj),
     ]
@@ -95,7 +97,7 @@ class SearchFunction(FunctionElement[Any]):
     @property
     def query(self) -> Any:
         """What is searched for."""
-        return list(self.clauses)[0]
+        return next(iter(self.clauses))
 
     @property
     def limit(self) -> Any:
@@ -103,14 +105,14 @@ class SearchFunction(FunctionElement[Any]):
         return list(self.clauses)[1]
 
     @property
-    def filter(self) -> Any:
+    def condition(self) -> Any:
         """The condition that every hit fulfils."""
         return list(self.clauses)[2]
 
 
 def best(
     rows: FromClause, measure: str, element: SearchFunction, *, descending: bool = False
-) -> sa.Select[Any]:
+) -> sa.Select[*tuple[Any, ...]]:
     """Select key, `rank` and measure of the first rows, equals in the order of their id.
 
     `rows` has the columns `key`, `id` and the one that `measure` names. For compile handlers.
@@ -133,7 +135,7 @@ class Nearest(SearchFunction):
     feature = "vector search"
     inherit_cache = True
     index: VectorIndex
-    _traverse_internals = [
+    _traverse_internals = [  # noqa: RUF012 - as SQLAlchemy has it
         *SearchFunction._traverse_internals,
         ("metric", InternalTraversal.dp_string),
     ]
@@ -142,7 +144,7 @@ class Nearest(SearchFunction):
         self.metric: Metric = metric
         super().__init__(index, *clauses)
 
-    def scan(self) -> sa.Select[Any]:
+    def scan(self) -> sa.Select[*tuple[Any, ...]]:
         """Select key and `distance` of every row that fulfils the filter, in no order."""
         index = self.index
         rows: FromClause = index.found
@@ -150,9 +152,11 @@ class Nearest(SearchFunction):
             rows = index.found.join(index.table, index.reference == index.key)
         measure = distance(index.column, self.query, self.metric).label("distance")
         return (
-            sa.select(index.key.label("key"), public_id(index.found, index.name).label("id"), measure)
+            sa.select(
+                index.key.label("key"), public_id(index.found, index.name).label("id"), measure
+            )
             .select_from(rows)
-            .where(index.column.is_not(None), self.filter)
+            .where(index.column.is_not(None), self.condition)
             .correlate(None)
         )
 
@@ -171,7 +175,7 @@ def nearest(
     vector: Any,
     k: Any = 10,
     *,
-    filter: ColumnElement[bool] | None = None,  # noqa: A002 - the word of every search interface
+    filter: ColumnElement[bool] | None = None,
     metric: Metric | None = None,
     model: Any = None,
 ) -> TableValuedAlias:
@@ -206,7 +210,7 @@ def matching(
     query: str | TextQuery | ColumnElement[Any],
     k: Any = 10,
     *,
-    filter: ColumnElement[bool] | None = None,  # noqa: A002
+    filter: ColumnElement[bool] | None = None,
 ) -> TableValuedAlias:
     """Select the `k` rows that match `query` best: columns `<key>`, `rank`, `relevance`.
 
@@ -233,7 +237,7 @@ def hybrid(
     text: Any,
     vector: Any,
     k: Any = 10,
-    filter: ColumnElement[bool] | None = None,  # noqa: A002
+    filter: ColumnElement[bool] | None = None,
     weights: tuple[float, float] = (1.0, 1.0),
     pool: int = CANDIDATE_POOL,
     metric: Metric | None = None,
@@ -307,7 +311,7 @@ def conditions(table: FromClause, equalities: Mapping[str, Any]) -> ColumnElemen
     return sa.and_(sa.true(), *(table.c[name] == value for name, value in equalities.items()))
 
 
-def _condition(filter: ColumnElement[bool] | None) -> ColumnElement[bool]:  # noqa: A002
+def _condition(filter: ColumnElement[bool] | None) -> ColumnElement[bool]:
     return sa.true() if filter is None else filter
 
 
@@ -335,7 +339,7 @@ class OnConflict(SyntaxExtension, ClauseElement):
 
     feature = "upsert"
     inherit_cache = True
-    _traverse_internals = [
+    _traverse_internals = [  # noqa: RUF012 - as SQLAlchemy has it
         ("key", InternalTraversal.dp_clauseelement_list),
         ("updates", InternalTraversal.dp_dml_values),
     ]
@@ -371,7 +375,8 @@ def upsert(
     fresh = excluded(table)
     values = update if isinstance(update, Mapping) else {c: fresh[c.name] for c in update or ()}
     updates = {c: _bound(value, c.type) for c, value in values.items()}
-    return sa.insert(table).ext(OnConflict(list(table.primary_key if key is None else key), updates))
+    target = list(table.primary_key if key is None else key)
+    return sa.insert(table).ext(OnConflict(target, updates)).execution_options(**{UPSERT: True})
 
 
 @compiles(distance)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
@@ -23,6 +24,8 @@ from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, 
 from datastore.results import DatabaseSchema, RunResult
 from datastore.search import Searches
 from datastore.settings import Settings
+from datastore.sql import UPSERT
+from datastore.types import check_text
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,38 +35,35 @@ Params: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 #: How often `run` tries again, and the longest first pause in seconds; pauses double.
 RETRIES = 5
 FIRST_PAUSE = 0.02
+_SELECT = re.compile(r"\s*SELECT\b", re.IGNORECASE)
 
 
 class Verbs(Searches):
     """What a store and a transaction have in common."""
 
-    @contextmanager
-    def _connection(self, access: Access) -> Iterator[Connection]:
+    def _connection(self, access: Access) -> AbstractContextManager[Connection]:
         raise NotImplementedError
-        yield
 
     def query(
         self, statement: Statement, params: Mapping[str, Any] | None = None
     ) -> list[RowMapping]:
         """Return the rows of SQL text (`:name` parameters) or of a Core statement."""
         with self._connection(Access.STATEMENT) as connection:
-            return list(connection.execute(_executable(statement), params).mappings())
+            return list(connection.execute(*_prepared(statement, params)).mappings())
 
     def query_one(
         self, statement: Statement, params: Mapping[str, Any] | None = None
     ) -> RowMapping | None:
         """Return the first row, or None."""
         with self._connection(Access.STATEMENT) as connection:
-            return connection.execute(_executable(statement), params).mappings().first()
+            return connection.execute(*_prepared(statement, params)).mappings().first()
 
     def execute(self, statement: Statement, params: Params = None) -> RunResult:
         """Run one mutation, or one for each mapping in a list of params; all of them or none."""
         with self._connection(Access.WRITE) as connection:
             return _run(connection, statement, params)
 
-    def batch(
-        self, statements: Iterable[Statement | tuple[Statement, Params]]
-    ) -> list[RunResult]:
+    def batch(self, statements: Iterable[Statement | tuple[Statement, Params]]) -> list[RunResult]:
         """Run statements, or (statement, params) pairs, in one transaction: all of them or none."""
         with self._connection(Access.WRITE) as connection:
             return [_run(connection, *_pair(statement)) for statement in statements]
@@ -72,8 +72,8 @@ class Verbs(Searches):
 class Datastore(Verbs):
     """A database with its verbs; safe to share between threads.
 
-    Give it an engine of the host's, or use `Datastore.open()`. `metadata` is that of the tables that
-    may be searched by name; unless given, the one that the settings name.
+    Give it an engine of the host's, or use `Datastore.open()`. `metadata` is that of the tables
+    that may be searched by name; unless given, the one that the settings name.
     """
 
     def __init__(
@@ -214,8 +214,8 @@ class Datastore(Verbs):
 class Transaction(Verbs):
     """A transaction, or a savepoint within one; use it in a `with` block.
 
-    After a statement has failed nothing more can be run, on either engine, until a rollback: what may
-    fail stands in a savepoint of its own (`with transaction.transaction():`).
+    After a statement has failed nothing more can be run, on either engine, until a rollback: what
+    may fail stands in a savepoint of its own (`with transaction.transaction():`).
     """
 
     def __init__(self, store: Datastore, access: Access, outer: Transaction | None = None) -> None:
@@ -262,7 +262,7 @@ class Transaction(Verbs):
         traceback: TracebackType | None,
     ) -> None:
         with self._stack:
-            if self._open is None:
+            if self._open is None or (error is not None and not self._open.is_active):
                 return
             if error is not None:
                 self.rollback()
@@ -296,13 +296,14 @@ class Transaction(Verbs):
         return Transaction(self.store, self._access, self)
 
     def _finish(self) -> sa.engine.Transaction:
-        if self._open is None:
-            raise DatabaseError("the transaction is over, or was not entered")
         transaction, self._open = self._open, None
+        # Inactive: a savepoint whose transaction has ended.
+        if transaction is None or not transaction.is_active:
+            raise DatabaseError("the transaction is over, or was not entered")
         return transaction
 
     def _usable(self) -> Connection:
-        if self._open is None or self._conn is None:
+        if self._open is None or self._conn is None or not self._open.is_active:
             raise DatabaseError("the transaction is over, or was not entered")
         if self._state["failed"]:
             raise DatabaseError("a statement of this transaction has failed; roll it back")
@@ -340,8 +341,15 @@ def load_metadata(settings: Settings) -> sa.MetaData:
     return metadata
 
 
-def _executable(statement: Statement) -> Executable:
-    return sa.text(statement) if isinstance(statement, str) else statement
+def _prepared(statement: Statement, params: Params) -> tuple[Executable, Params]:
+    if not isinstance(statement, str):
+        return statement, params
+    # No type checks the values of SQL text, and what one engine would refuse, both refuse.
+    for values in [params] if isinstance(params, Mapping) else params or ():
+        for value in values.values():
+            if isinstance(value, str):
+                check_text(value)
+    return sa.text(statement), params
 
 
 def _pair(statement: Any) -> tuple[Statement, Params]:
@@ -352,17 +360,27 @@ def _run(connection: Connection, statement: Statement, params: Params) -> RunRes
     if isinstance(params, Sequence) and not params:
         return RunResult(0)
     result: CursorResult[Any] = connection.execute(
-        _executable(statement), params, execution_options={"preserve_rowcount": True}
+        *_prepared(statement, params), execution_options={"preserve_rowcount": True}
     )
     try:
-        return RunResult(max(result.rowcount, 0), _last_insert_id(result))
+        return RunResult(_changes(result, statement), _last_insert_id(result))
     finally:
         result.close()
 
 
+def _changes(result: CursorResult[Any], statement: Statement) -> int:
+    if not result.returns_rows:
+        return max(result.rowcount, 0)
+    # RETURNING: some drivers count a row when it is fetched. A SELECT changes nothing.
+    reads = _SELECT.match(statement) if isinstance(statement, str) else statement.is_select
+    return 0 if reads else max(result.rowcount, len(result.all()))
+
+
 def _last_insert_id(result: CursorResult[Any]) -> int | None:
-    compiled = getattr(result.context, "compiled", None)
-    if not result.is_insert or compiled is None or result.context.executemany:
+    context = result.context
+    if not result.is_insert or context.compiled is None or context.executemany:
+        return None
+    if context.execution_options.get(UPSERT):
         return None
     keys = result.inserted_primary_key
     return keys[0] if keys and len(keys) == 1 and isinstance(keys[0], int) else None

@@ -27,11 +27,12 @@ _WORD = re.compile(r"[^\W_]+")
 # The accents that FTS5's unicode61 folds away when it is told `remove_diacritics 2`.
 _COMBINING = re.compile("[\u0300-\u036f]")
 
-#: Words too common to ask for (the short English list of Apache Lucene's StandardAnalyzer). They are
-#: dropped from queries only, never from an index, and kept where a query consists of nothing else.
+#: Words too common to ask for (the short English list of Apache Lucene's StandardAnalyzer). They
+#: are dropped from queries only, never from an index, and kept where a query consists of nothing
+#: else.
 STOP_WORDS: dict[str, frozenset[str]] = {
     "english": frozenset(
-        "a an and are as at be but by for if in into is it no not of on or such that the their "
+        "a an and are as at be but by for if in into is it no not of on or such that the their "  # noqa: SIM905
         "then there these they this to was will with".split()
     )
 }
@@ -62,8 +63,10 @@ def _parse(text: str, language: str) -> TextQuery:
 
 def fold(text: str) -> str:
     """Return the words of `text`, lower-cased and without accents, a space between two of them."""
-    plain = _COMBINING.sub("", unicodedata.normalize("NFD", text))
-    return " ".join(_WORD.findall(plain)).lower()
+    # Composed again, or the letters of some scripts (Hangul, Kana) would stay in pieces.
+    plain = unicodedata.normalize("NFC", _COMBINING.sub("", unicodedata.normalize("NFD", text)))
+    # The sigma at the end of a Greek word is the same letter to FTS5.
+    return " ".join(_WORD.findall(plain)).lower().replace("ς", "σ")
 
 
 class TextQueryType(PortableType[Any]):

@@ -1,7 +1,7 @@
 """Portable column types: one Python value, one meaning, a half per dialect.
 
-A portable type checks and normalises the value; its dialect half, registered by a backend, names the
-column type and does the wire format. What one engine would refuse, both refuse, with one error.
+A portable type checks and normalises the value; its dialect half, registered by a backend, names
+the column type and does the wire format. What one engine would refuse, both refuse, with one error.
 
 | type           | Python                | SQLite                      | PostgreSQL          |
 |----------------|-----------------------|-----------------------------|---------------------|
@@ -66,7 +66,7 @@ class PortableType(TypeDecorator[T]):
 
 
 class Text(PortableType[str]):
-    """Unicode text, compared and sorted by code point on every engine; no NUL, no lone surrogate."""
+    """Unicode text without NUL or lone surrogates, compared and sorted by code point."""
 
     impl = sa.Text
     cache_ok = True
@@ -120,7 +120,7 @@ class TextArray(PortableType[list[str]]):
 
 
 class JSONDocument(PortableType[Any]):
-    """Any JSON value; no NaN, no infinity, no NUL, integers of at most 64 bits; None is SQL NULL."""
+    """Any JSON value without NaN, infinity, NUL or integers beyond 64 bits; None is SQL NULL."""
 
     impl = sa.JSON(none_as_null=True)
     cache_ok = True
@@ -131,13 +131,24 @@ class JSONDocument(PortableType[Any]):
             check_json(value)
         return value
 
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Return the document as it was stored."""
+        return _restored(value)
+
+    def literal_processor(self, dialect: Dialect) -> Any:
+        """Render a document as a text literal."""
+        quoted = sa.Text().dialect_impl(dialect).literal_processor(dialect)
+        if quoted is None:
+            raise InvalidValueError(f"JSON: dialect {dialect.name} has no text literals")
+        return lambda value: quoted(json.dumps(self.process_bind_param(value, dialect)))
+
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
         """Let an index such as `column["key"]` keep the type of the key."""
         return self.impl_instance.coerce_compared_value(op, value)  # type: ignore[no-any-return, no-untyped-call, unused-ignore]
 
 
 class Vector(PortableType[FloatVector]):
-    """A vector of finite float32 numbers that is not zero; `dimensions=None` leaves the length open."""
+    """A vector of finite float32 numbers, not zero; `dimensions=None` leaves the length open."""
 
     impl = sa.LargeBinary
     cache_ok = True
@@ -168,8 +179,6 @@ def as_vector(value: Any, dimensions: int | None = None) -> FloatVector:
     to others would be NaN.
     """
     vector = _float32(value)
-    if vector.ndim != 1:
-        raise InvalidValueError(f"vector: expected one dimension of numbers, got {vector.ndim}")
     if dimensions is not None and vector.size != dimensions:
         raise DimensionError(expected=dimensions, got=vector.size)
     if not 1 <= vector.size <= MAX_DIMENSIONS:
@@ -185,6 +194,8 @@ def _float32(value: Any) -> FloatVector:
         raise InvalidValueError("vector: expected numbers, got nested or mixed values") from None
     if array.dtype.kind not in "fiu":
         raise InvalidValueError(f"vector: expected numbers, got {type(value).__name__}")
+    if array.ndim != 1:
+        raise InvalidValueError(f"vector: expected one dimension of numbers, got {array.ndim}")
     with np.errstate(over="ignore", under="ignore"):
         return np.ascontiguousarray(array, dtype="<f4")
 
@@ -195,21 +206,28 @@ def _check_norm(vector: FloatVector) -> None:
     with np.errstate(over="ignore", under="ignore"):
         squared = float(np.dot(vector, vector))
     if squared == 0.0 or not math.isfinite(squared):
-        raise InvalidValueError("vector: expected a norm that float32 can hold, found zero or infinity")
+        raise InvalidValueError(
+            "vector: expected a norm that float32 can hold, found zero or infinity"
+        )
 
 
 def check_text(value: str) -> str:
-    """Return `value`, or raise `InvalidValueError` where it is no text that both engines can store."""
+    """Return `value`, or raise `InvalidValueError` for what not both engines can store."""
     if not isinstance(value, str):
         raise InvalidValueError(f"text: expected str, got {type(value).__name__}")
     if "\x00" in value:
         raise InvalidValueError("text: found a NUL character, which PostgreSQL cannot store")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InvalidValueError("text: found a lone surrogate, which is no Unicode text") from None
+    if not value.isascii() and not _encodable(value):
+        raise InvalidValueError("text: found a lone surrogate, which is no Unicode text")
     return value
+
+
+def _encodable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_integer(value: int) -> int:
@@ -223,9 +241,13 @@ def check_json(value: Any) -> None:
     """Raise `InvalidValueError` unless `value` is JSON that both engines can store."""
     pending = [value]
     try:
-        json.dumps(value, allow_nan=False)  # refuses cycles and foreign types, which a walk would not
+        json.dumps(
+            value, allow_nan=False
+        )  # refuses cycles and foreign types, which a walk would not
     except (TypeError, ValueError, RecursionError):
-        raise InvalidValueError("JSON: expected JSON values without NaN, infinity or cycles") from None
+        raise InvalidValueError(
+            "JSON: expected JSON values without NaN, infinity or cycles"
+        ) from None
     while pending:
         item = pending.pop()
         if isinstance(item, str):
@@ -236,6 +258,16 @@ def check_json(value: Any) -> None:
             pending.extend(item)
         elif isinstance(item, int):
             check_integer(item)
+
+
+def _restored(value: Any) -> Any:
+    # JSONB writes 1e300 as an integer. An integer beyond 64 bits was never stored, so it was a
+    # float.
+    if isinstance(value, dict):
+        return {key: _restored(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_restored(item) for item in value]
+    return float(value) if isinstance(value, int) and value not in INT64 else value
 
 
 def _checked_keys(item: Mapping[Any, Any]) -> Sequence[Any]:

@@ -49,41 +49,56 @@ def no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield
 
 
+MAKE_EMPTY = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    """\
+DO $$ DECLARE name text; BEGIN
+  FOR name IN SELECT nspname FROM pg_namespace
+              WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%%' LOOP
+    EXECUTE format('DROP SCHEMA %%I CASCADE', name);
+  END LOOP;
+END $$""",
+    "CREATE SCHEMA public",
+)
+
+
 class Databases:
     """Makes fresh databases on one PostgreSQL server."""
 
     def __init__(self, url: str) -> None:
         self._url = sa.make_url(url)
         self._engine = sa.create_engine(self._url, isolation_level="AUTOCOMMIT")
-        self._template: str | None = None
+        self._free: list[str] = []
 
     def _run(self, statement: str) -> None:
         with self._engine.connect() as connection:
             connection.exec_driver_sql(statement)
 
-    def create(self, template: str | None = None) -> str:
+    def create(self) -> str:
+        """Return the name of an empty database: a new one, or a used one made empty again."""
+        if self._free:
+            return self._free.pop()
         name = f"datastore_test_{uuid.uuid4().hex[:12]}"
-        self._run(f"CREATE DATABASE {name} TEMPLATE {template or 'template0'}")
+        self._run(f"CREATE DATABASE {name} TEMPLATE template0")
         return name
 
     def url(self, name: str) -> str:
         return self._url.set(database=name).render_as_string(hide_password=False)
 
     def drop(self, name: str) -> None:
-        self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-    def migrated(self) -> str:
-        """Return a database with all migrations, to be copied rather than used."""
-        if self._template is None:
-            name = self.create()
-            with Datastore.open(self.url(name)) as store:
-                store.migrate()
-            self._template = name
-        return self._template
+        """Take a database back; making it empty takes a tenth of the time of making another."""
+        engine = sa.create_engine(
+            self.url(name), isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool
+        )
+        with engine.connect() as connection:
+            for statement in MAKE_EMPTY:
+                connection.exec_driver_sql(statement)
+        self._free.append(name)
 
     def close(self) -> None:
-        if self._template is not None:
-            self.drop(self._template)
+        for name in self._free:
+            self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self._engine.dispose()
 
 
@@ -151,7 +166,9 @@ def migrated_url(
         yield f"sqlite:///{path}"
         return
     databases: Databases = request.getfixturevalue("postgres_databases")
-    name = databases.create(databases.migrated())
+    name = databases.create()
+    with Datastore.open(databases.url(name)) as store:
+        store.migrate()
     yield databases.url(name)
     databases.drop(name)
 

@@ -1,8 +1,8 @@
 """One folder per dialect, and nothing outside them that knows one.
 
-A backend is registered by importing its package: that registers its halves of the portable types and
-its compile handlers, and gives a `Backend` subclass. Third parties name theirs in the entry point
-group `datastore.backends`, under the name of their SQLAlchemy dialect.
+A backend is registered by importing its package: that registers its halves of the portable types
+and its compile handlers, and gives a `Backend` subclass. Third parties name theirs in the entry
+point group `datastore.backends`, under the name of their SQLAlchemy dialect.
 """
 
 from __future__ import annotations

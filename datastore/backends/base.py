@@ -103,7 +103,7 @@ class Backend:
         return nullcontext()
 
     def translate(self, error: BaseException) -> DatastoreError | None:
-        """Return our error for one of the driver, by its code; None for what is not the driver's."""
+        """Return our error for one of the driver's, by its code; None for any other."""
         return DatabaseError(type(error).__name__)
 
     def scrub(self, error: BaseException) -> None:

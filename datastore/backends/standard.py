@@ -29,7 +29,7 @@ def exact_nearest(element: Nearest, compiler: Any, **kw: Any) -> str:
     return parenthesised(best(rows, "distance", element), compiler, **kw)
 
 
-def parenthesised(statement: sa.Select[Any], compiler: Any, **kw: Any) -> str:
+def parenthesised(statement: sa.Select[*tuple[Any, ...]], compiler: Any, **kw: Any) -> str:
     """Render a SELECT in the place of a table."""
     kw.pop("from_linter", None)
     kw.pop("asfrom", None)

@@ -23,17 +23,18 @@ VECTOR_NDCG = 0.4996
 
 @pytest.fixture(scope="module")
 def both(
-    migrated_file: Path, postgres_databases: Databases
+    tmp_path_factory: pytest.TempPathFactory, postgres_databases: Databases
 ) -> Iterator[tuple[ChunkRepository, ChunkRepository]]:
     """Cranfield in a store on each backend."""
-    name = postgres_databases.create(postgres_databases.migrated())
-    copy = migrated_file.with_name("cranfield.db")
-    copy.write_bytes(migrated_file.read_bytes())
+    name = postgres_databases.create()
+    path = tmp_path_factory.mktemp("cranfield") / "store.db"
     with (
-        Datastore.open(f"sqlite:///{copy}") as lite,
+        Datastore.open(f"sqlite:///{path}") as lite,
         Datastore.open(postgres_databases.url(name)) as server,
     ):
         repositories = ChunkRepository(lite), ChunkRepository(server)
+        for store in (lite, server):
+            store.migrate()
         embeddings = np.load(DATA / "cranfield" / "doc_embeddings.f32.npy")
         documents = records("cranfield/docs.jsonl.gz")
         for repository in repositories:

@@ -27,7 +27,8 @@ from datastore.errors import DatastoreError
 if TYPE_CHECKING:
     from datastore.settings import PostgresqlSettings, Settings
 
-#: The advisory lock that migrations hold: the first eight bytes of SHA-256 of "datastore.migrations".
+#: The advisory lock that migrations hold: the first eight bytes of SHA-256 of
+#: "datastore.migrations".
 MIGRATION_LOCK = int.from_bytes(bytes.fromhex("50d7fa3b522870c2"))
 #: The connections beyond the pool that a burst may open.
 MAX_OVERFLOW = 10
@@ -99,8 +100,8 @@ class PostgreSQLBackend(Backend):
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:
         """Hold a session-level advisory lock, which outlives the transactions within."""
-        # On the driver's connection, in autocommit: the lock must be held before the transaction begins
-        # and until after it has ended, and waiting for it is subject to no timeout.
+        # On the driver's connection, in autocommit: the lock must be held before the transaction
+        # begins and until after it has ended, and waiting for it is subject to no timeout.
         driver_connection: Any = connection.connection.dbapi_connection
         driver_connection.autocommit = True
         driver_connection.execute("SET lock_timeout = 0")

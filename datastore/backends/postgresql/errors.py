@@ -82,7 +82,9 @@ def translate(error: Any) -> DatastoreError:
     if code in _UNDEFINED_TABLE:
         return SchemaMissingError(f"there is no table {_first_name(error)}")
     if code in _UNDEFINED_NAME:
-        return UnknownNameError(f"there is no {name.removeprefix('Undefined').lower()}: {_prose(error)}")
+        return UnknownNameError(
+            f"there is no {name.removeprefix('Undefined').lower()}: {_prose(error)}"
+        )
     error_class, text = _CODES.get(code) or _CODES.get(code[:2]) or (DatabaseError, _prose(error))
     return error_class(f"{text} ({name}, {code})", code=code)
 

@@ -32,6 +32,8 @@ from datastore.schema import (
 #: Text search configurations of ours. `english` stems by Porter's original algorithm and drops no
 #: stop words, so that both engines index the same words; `simple` only folds.
 CONFIGURATIONS = {"english": "datastore_english", "simple": "simple"}
+#: Which characters are letters, and their lower case: in collation "C" only those of ASCII are.
+COLLATION = "datastore_unicode"
 #: setweight() knows four labels, so an index has at most four different weights.
 LABELS = "ABCD"
 
@@ -44,12 +46,23 @@ DO $$ BEGIN
     ALTER TEXT SEARCH CONFIGURATION datastore_english
       ALTER MAPPING REPLACE simple WITH datastore_porter;
   END IF;
+  IF NOT EXISTS (SELECT FROM pg_collation WHERE collname = 'datastore_unicode'
+                 AND collnamespace = current_schema()::regnamespace) THEN
+    IF current_setting('server_version_num')::int >= 170000 THEN
+      CREATE COLLATION datastore_unicode (PROVIDER = builtin, LOCALE = 'C.UTF-8');
+    ELSIF EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i') THEN
+      CREATE COLLATION datastore_unicode (PROVIDER = icu, LOCALE = 'und');
+    ELSE
+      CREATE COLLATION datastore_unicode (LOCALE = 'C.UTF-8');
+    END IF;
+  END IF;
 END $$"""
 # Other indexes may still need it: then it stays.
 _DROP_CONFIGURATION = """\
 DO $$ BEGIN
   DROP TEXT SEARCH CONFIGURATION IF EXISTS datastore_english;
   DROP TEXT SEARCH DICTIONARY IF EXISTS datastore_porter;
+  DROP COLLATION IF EXISTS datastore_unicode;
 EXCEPTION WHEN dependent_objects_still_exist THEN NULL;
 END $$"""
 
@@ -121,8 +134,10 @@ def labels(definition: FullTextIndexDefinition) -> dict[float, str]:
 
 def folded(expression: str) -> str:
     """Render the words of a text as `textquery.fold` gives them: what both engines index."""
-    plain = f"regexp_replace(normalize({expression}, NFD), '[\\u0300-\\u036f]', '', 'g')"
-    return f"btrim(lower(regexp_replace({plain}, '[^[:alnum:]]+', ' ', 'g')))"
+    bare = f"regexp_replace(normalize({expression}, NFD), '[\\u0300-\\u036f]', '', 'g')"
+    plain = f"normalize({bare}, NFC) COLLATE {COLLATION}"
+    words = f"regexp_replace({plain}, '[^[:alnum:]]+', ' ', 'g')"
+    return f"btrim(translate(lower({words}), 'ς', 'σ'))"
 
 
 def _lexemes(definition: FullTextIndexDefinition, quote: Any) -> str:

@@ -14,9 +14,9 @@ from datastore.backends.postgresql.indexes import (
     length_column,
     lexemes_column,
 )
-from datastore.backends.standard import exact_nearest, on_conflict, parenthesised
+from datastore.backends.standard import exact_nearest, on_conflict
 from datastore.schema import FullTextIndexDefinition, public_id
-from datastore.sql import Each, Matching, Nearest, OnConflict, best, binary_order, distance
+from datastore.sql import Each, Matching, Nearest, OnConflict, binary_order, distance
 
 _OPERATORS = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}
 #: The usual constants of BM25, and those of FTS5's bm25() (SQLite manual, FTS5, 5.1.1).
@@ -85,7 +85,7 @@ def _has_text_id(element: Matching) -> bool:
     return public_id(element.index.found, element.index.name).type._type_affinity is sa.String
 
 
-def _candidates(element: Matching, compiler: Any) -> sa.Select[Any]:
+def _candidates(element: Matching, compiler: Any) -> sa.Select[*tuple[Any, ...]]:
     """Select the rows that hold a word of the query, found by GIN, and fulfil the filter."""
     index, quote = element.index, compiler.preparer.quote
     table = compiler.preparer.format_table(index.found)
@@ -99,7 +99,7 @@ def _candidates(element: Matching, compiler: Any) -> sa.Select[Any]:
             sa.literal_column(lexemes).label("lexemes"),
             sa.literal_column(f"{table}.{quote(length_column(definition))}").label("length"),
         )
-        .where(sa.literal_column(f"{lexemes} @@ {any_word}", sa.Boolean()), element.filter)
+        .where(sa.literal_column(f"{lexemes} @@ {any_word}", sa.Boolean()), element.condition)
         .correlate(None)
     )
 

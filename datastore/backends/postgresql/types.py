@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import sqlalchemy as sa
@@ -27,7 +26,8 @@ from datastore.types import (
     register_half,
 )
 
-Processor = Callable[[Any], Any]
+# A function of one value; the protocols that SQLAlchemy declares for them are private.
+Processor: TypeAlias = Any
 
 
 class PgVector(VECTOR):
@@ -75,6 +75,46 @@ class WordsText(UserDefinedType[TextQuery]):
     def literal_processor(self, dialect: Any) -> Processor:
         """Render a text literal; words hold letters and digits only."""
         return lambda value: "'" + " ".join(value.words) + "'"
+
+
+class BinaryText(UserDefinedType[str]):
+    """TEXT whose columns are compared and sorted by code point.
+
+    The collation belongs to a column: in a cast, as of every parameter, it is no valid syntax
+    everywhere.
+    """
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def get_col_spec(self, type_expression: Any = None, **_: Any) -> str:
+        """Name the type, with the collation where a column is defined."""
+        return "TEXT" if type_expression is None else 'TEXT COLLATE "C"'
+
+    def literal_processor(self, dialect: Any) -> Processor:
+        """Render a text literal."""
+        return _text_literal(dialect)
+
+
+class TextList(UserDefinedType[list[str]]):
+    """TEXT[], which psycopg takes and gives as a list."""
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Name the type."""
+        return "TEXT[]"
+
+    def literal_processor(self, dialect: Any) -> Processor:
+        """Render an array literal, with its type: an empty one has none by itself."""
+        quoted = _text_literal(dialect)
+        return lambda value: f"ARRAY[{', '.join(map(quoted, value))}]::TEXT[]"
+
+
+def _text_literal(dialect: Any) -> Processor:
+    processor: Processor = sa.Text().dialect_impl(dialect).literal_processor(dialect)
+    return processor
 
 
 def _to_text(array: FloatVector) -> str:
@@ -138,8 +178,8 @@ def register_vectors(connection: BaseConnection[Any]) -> bool:
     return True
 
 
-# Columns that psycopg reads from the binary format as it does from text. A type that it does not know
-# would come back as bytes, so a statement with any other column is read as text.
+# Columns that psycopg reads from the binary format as it does from text. A type that it does not
+# know would come back as bytes, so a statement with any other column is read as text.
 _READ_BINARY = (
     sa.Boolean,
     sa.Integer,
@@ -148,10 +188,13 @@ _READ_BINARY = (
     sa.LargeBinary,
     sa.DateTime,
     sa.Date,
-    postgresql.ARRAY,
     postgresql.JSONB,
+    BinaryText,
+    TextList,
     PgVector,
 )
+# Strings by their class, and types of the database's own that psycopg does not know.
+_READ_TEXT = (sa.Enum, postgresql.CITEXT)
 
 
 def read_vectors_as_binary(engine: Engine) -> None:
@@ -172,15 +215,19 @@ def _wants_binary(compiled: Any, dialect: Any) -> bool:
         columns = getattr(compiled, "_result_columns", None) or ()
         types = [column.type.dialect_impl(dialect) for column in columns]
         halves = [getattr(type_, "impl_instance", type_) for type_ in types]
-        wanted = any(isinstance(half, PgVector) for half in halves) and all(
-            isinstance(half, _READ_BINARY) for half in halves
-        )
+        wanted = any(isinstance(h, PgVector) for h in halves) and all(map(_reads_binary, halves))
         compiled.__dict__["_datastore_binary"] = wanted
     return bool(wanted)
 
 
-register_half(Text, "postgresql", lambda _: sa.Text(collation="C"))
-register_half(TextArray, "postgresql", lambda _: postgresql.ARRAY(sa.Text()))
+def _reads_binary(half: Any) -> bool:
+    if isinstance(half, postgresql.ARRAY):
+        return _reads_binary(half.item_type)
+    return isinstance(half, _READ_BINARY) and not isinstance(half, _READ_TEXT)
+
+
+register_half(Text, "postgresql", lambda _: BinaryText())
+register_half(TextArray, "postgresql", lambda _: TextList())
 register_half(JSONDocument, "postgresql", lambda _: postgresql.JSONB(none_as_null=True))
 register_half(Vector, "postgresql", lambda vector: PgVector(vector.dimensions))
 register_half(TextQueryType, "postgresql", lambda _: WordsText())

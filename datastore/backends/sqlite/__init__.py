@@ -31,7 +31,7 @@ from datastore.backends.sqlite.connection import (
 from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
 from datastore.backends.sqlite.errors import translate
 from datastore.backends.sqlite.indexes import search_objects
-from datastore.errors import DatastoreError, IntegrityError
+from datastore.errors import DatabaseError, DatastoreError, IntegrityError
 from datastore.schema import FullTextIndexDefinition
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class SQLiteBackend(Backend):
         self._busy_timeout = BUSY_TIMEOUT
 
     def create_engine(self, url: sa.URL, settings: Settings, *, create: bool) -> Engine:
-        """Open a file, making it (mode 0600) where `create` allows; one in memory for `:memory:`."""
+        """Open a file, made (mode 0600) where `create` allows; `:memory:` is one in memory."""
         driver = pick_driver()
         uri = file_uri(url, create=create)
         self._wal, self._busy_timeout = settings.sqlite.wal, settings.sqlite.busy_timeout
@@ -137,10 +137,13 @@ class SQLiteBackend(Backend):
 
     def backup(self, connection: Connection, path: str) -> None:
         """Copy page by page into a new file (mode 0600), reading one snapshot."""
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise DatabaseError(f"the file {path} cannot be made: {error.strerror}") from error
         driver_connection: Any = connection.connection.dbapi_connection
         try:
-            target = connection.dialect.loaded_dbapi.connect(path)  # type: ignore[attr-defined]
+            target = connection.dialect.loaded_dbapi.connect(path)
             try:
                 driver_connection.backup(target)
             finally:

@@ -20,7 +20,12 @@ from sqlalchemy.engine import Connection, Engine
 from datastore.backends.base import Access
 from datastore.backends.sqlite.driver import can_load_extensions
 from datastore.backends.sqlite.functions import register_distances
-from datastore.errors import ConnectionFailedError, DatabaseError, PermissionDeniedError, TransientError
+from datastore.errors import (
+    ConnectionFailedError,
+    DatabaseError,
+    PermissionDeniedError,
+    TransientError,
+)
 
 logger = logging.getLogger("datastore")
 
@@ -46,8 +51,8 @@ _PRAGMAS = (
 def file_uri(url: sa.URL, *, create: bool) -> str:
     """Return the URI to open, having made the file where it is missing and may be made.
 
-    An in-memory database gets a name of its own in SQLite's shared `memdb` file system, so that every
-    connection of one engine sees the same data.
+    An in-memory database gets a name of its own in SQLite's shared `memdb` file system, so that
+    every connection of one engine sees the same data.
     """
     if url.database in (None, "", ":memory:"):
         return f"file:/datastore-{uuid.uuid4().hex}?vfs=memdb"
@@ -133,7 +138,7 @@ def load_sqlite_vec(connection: Any) -> bool:
 
 
 def begin(connection: Connection) -> None:
-    """Begin as the connection's access needs it; without one, as SQLite does by itself (deferred)."""
+    """Begin as the connection's access needs it; without one, deferred as SQLite does."""
     options = connection.get_execution_options()
     access = options.get(ACCESS)
     driver_connection: Any = connection.connection.dbapi_connection
@@ -161,11 +166,11 @@ class WriterLock:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock; `TransientError` after the timeout, `DatabaseError` for a second taking."""
+        """Hold the lock; `TransientError` after the timeout, `DatabaseError` at a second taking."""
         if self._owner == threading.get_ident():
             raise DatabaseError(
-                "this thread has a write transaction open already, and SQLite allows one at a time: "
-                "use that transaction (a repository takes one in the place of the store)"
+                "this thread has a write transaction open already, and SQLite allows one at a "
+                "time: use that transaction (a repository takes one in the place of the store)"
             )
         if not self._lock.acquire(timeout=self._timeout):
             raise TransientError(f"another writer of this process held on for {self._timeout:g} s")

@@ -1,7 +1,7 @@
 """Which SQLite module to use: the first that can load extensions, else the standard library's.
 
-Distributors often build Python's own `sqlite3` without extension loading. Without it everything still
-works: distances are then computed by numpy inside SQLite, a few times slower.
+Distributors often build Python's own `sqlite3` without extension loading. Without it everything
+still works: distances are then computed by numpy inside SQLite, a few times slower.
 """
 
 from __future__ import annotations

@@ -54,7 +54,9 @@ _CONSTRAINT_WORDS = {"CHECK": 275, "FOREIGN KEY": 787, "NOT NULL": 1299, "UNIQUE
 _TOO_BIG, _MISMATCH = 18, 20
 # SQLITE_ERROR (1) is what everything else is called, so here alone the message decides.
 _NO_TABLE = re.compile(r"no such table: ([\w.]+)")
-_NO_COLUMN = re.compile(r"(?:no such column: |has no column named )([\w.]+)")
+# From sqlite-vec, and from a function in Python.
+_NOT_COMPARABLE = re.compile(r"^Vector dimension mis|^user-defined function raised exception")
+_NO_COLUMN = re.compile(r"(no such column: |has no column named |no such function: )([\w.]+)")
 
 
 def translate(error: Any) -> DatastoreError:
@@ -87,7 +89,9 @@ def _constraint(code: int, name: str, message: str) -> IntegrityError:
 def _without_code(error: Any, name: str) -> DatastoreError:
     # Raised by the driver itself, before SQLite saw the value.
     if name in ("InterfaceError", "ProgrammingError", "DataError", "NotSupportedError"):
-        return InvalidValueError(f"a value cannot be bound or a statement is no single one ({name})")
+        return InvalidValueError(
+            f"a value cannot be bound or a statement is no single one ({name})"
+        )
     return _by_message(str(error), name)
 
 
@@ -95,5 +99,8 @@ def _by_message(message: str, name: str) -> DatastoreError:
     if found := _NO_TABLE.search(message):
         return SchemaMissingError(f"there is no table {found[1]}")
     if found := _NO_COLUMN.search(message):
-        return UnknownNameError(f"there is no column {found[1]}")
+        kind = "function" if "function" in found[1] else "column"
+        return UnknownNameError(f"there is no {kind} {found[2]}")
+    if _NOT_COMPARABLE.search(message):
+        return InvalidValueError("a function refused its arguments, such as vectors of two lengths")
     return DatabaseError(f"SQLite: {message}", code=name)

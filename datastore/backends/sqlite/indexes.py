@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -84,7 +85,8 @@ def _create_full_text_index(element: CreateFullTextIndex, compiler: Any, **_: An
         f"content_rowid='{_text(definition.key)}', tokenize='{_TOKENIZERS[definition.language]}')"
     )
     # An update first takes the old words out: an external-content table cannot look them up later.
-    add = f"INSERT INTO {index}(rowid, {columns}) VALUES (new.{key}, {_row('new', definition, quote)});"
+    fresh = f"new.{key}, {_row('new', definition, quote)}"
+    add = f"INSERT INTO {index}(rowid, {columns}) VALUES ({fresh});"
     remove = (
         f"INSERT INTO {index}({index}, rowid, {columns}) "
         f"VALUES ('delete', old.{key}, {_row('old', definition, quote)});"
@@ -147,7 +149,8 @@ def search_objects(connection: Connection) -> SearchObjects:
 def _fingerprinted(rows: Any) -> Iterator[tuple[str, IndexDefinition]]:
     for name, sql in rows:
         if mark := _COMMENT.search(sql):
-            yield name, from_fingerprint(mark[1])
+            with suppress(ValueError):  # somebody else's comment
+                yield name, from_fingerprint(mark[1])
 
 
 def _whole(definition: IndexDefinition, triggers: set[str], tables: frozenset[str]) -> bool:

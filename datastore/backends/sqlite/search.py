@@ -46,7 +46,7 @@ def _matching(element: Matching, compiler: Any, **kw: Any) -> str:
             sa.literal_column(_relevance(index, compiler), sa.Double()).label("relevance"),
         )
         .select_from(words.join(index.found, index.key == words.c.rowid))
-        .where(words.c[index.name].op("MATCH")(element.query), element.filter)
+        .where(words.c[index.name].op("MATCH")(element.query), element.condition)
         .correlate(None)
         .subquery("scanned")
     )

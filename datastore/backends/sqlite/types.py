@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import sqlalchemy as sa
@@ -17,7 +16,8 @@ from datastore.types import RowKey, TextArray, UTCDateTime, Vector, register_hal
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-Processor = Callable[[Any], Any]
+# A function of one value; the protocols that SQLAlchemy declares for them are private.
+Processor: TypeAlias = Any
 
 
 class VectorBlob(UserDefinedType[Any]):

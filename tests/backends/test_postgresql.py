@@ -1,0 +1,159 @@
+"""What is PostgreSQL's own: the wire format of vectors, timeouts, pools and several hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from psycopg import pq
+from sqlalchemy import event
+
+from datastore import Datastore, RowKey, Settings, Text, Vector, VectorIndex
+from datastore.errors import ConnectionFailedError, PermissionDeniedError, QueryTimeoutError
+
+metadata = sa.MetaData()
+notes = sa.Table(
+    "notes",
+    metadata,
+    sa.Column("id", RowKey(), primary_key=True),
+    sa.Column("body", Text()),
+    sa.Column("mood", sa.Enum("glad", "sad", name="mood")),
+    sa.Column("embedding", Vector(3)),
+)
+VectorIndex("note_vectors", notes.c.embedding)
+
+
+@pytest.fixture
+def backend_name() -> str:
+    return "postgresql"
+
+
+@pytest.fixture
+def store(empty_store: Datastore) -> Datastore:
+    with empty_store.engine.begin() as connection:
+        metadata.create_all(connection)
+    return Datastore(empty_store.engine, metadata=metadata, settings=empty_store.settings)
+
+
+@pytest.fixture
+def formats(store: Datastore) -> Iterator[list[Any]]:
+    """The format in which each statement asked for its rows."""
+    seen: list[Any] = []
+
+    def note(_c: Any, cursor: Any, *_: Any) -> None:
+        seen.append(cursor.format)
+
+    event.listen(store.engine, "after_cursor_execute", note)
+    yield seen
+    event.remove(store.engine, "after_cursor_execute", note)
+
+
+class TestVectorsOnTheWire:
+    def test_they_travel_in_binary(self, store: Datastore, formats: list[Any]) -> None:
+        store.execute(sa.insert(notes), {"id": 1, "embedding": [1, 2, 3]})
+        formats.clear()
+        store.query(sa.select(notes.c.id, notes.c.body, notes.c.embedding))
+        assert formats[-1] == pq.Format.BINARY
+
+    def test_other_statements_travel_as_text(self, store: Datastore, formats: list[Any]) -> None:
+        store.query(sa.select(notes.c.id))
+        assert formats[-1] == pq.Format.TEXT
+
+    def test_a_type_that_psycopg_does_not_know_still_reads(self, store: Datastore) -> None:
+        store.execute(sa.insert(notes), {"id": 1, "mood": "glad", "embedding": [1, 2, 3]})
+        (row,) = store.query(sa.select(notes))
+        assert row["mood"] == "glad"
+        assert row["embedding"].tolist() == [1, 2, 3]
+
+    def test_sql_text_reads_them_too(self, store: Datastore) -> None:
+        store.execute(sa.insert(notes), {"id": 1, "embedding": [0.1, 2, 3]})
+        (typed,) = store.query(sa.select(notes.c.embedding))
+        (text,) = store.query("SELECT embedding FROM notes")
+        assert text["embedding"].tobytes() == typed["embedding"].tobytes()
+
+    def test_a_connection_older_than_the_extension_learns_of_it(self, database_url: str) -> None:
+        engine = sa.create_engine(database_url, pool_size=1, max_overflow=0)
+        store = Datastore(engine, metadata=metadata)
+        assert store.query("SELECT 1 AS one") == [{"one": 1}]
+        store.execute("CREATE EXTENSION vector")
+        with engine.begin() as connection:
+            metadata.create_all(connection)
+        store.execute(sa.insert(notes), {"id": 1, "embedding": [1, 2, 3]})
+        (row,) = store.query(sa.select(notes.c.embedding))
+        assert row["embedding"].tolist() == [1, 2, 3]
+        engine.dispose()
+
+
+class TestSessions:
+    def test_timeouts_are_set(self, database_url: str) -> None:
+        settings = Settings.load(
+            url=database_url,
+            postgresql={
+                "statement_timeout": 7, "lock_timeout": 1.5, "idle_in_transaction_timeout": 9,
+            },
+        )  # fmt: skip
+        with Datastore.open(settings) as store:
+            found = {
+                name: store.query("SELECT current_setting(:name) AS value", {"name": name})[0]["value"]
+                for name in (
+                    "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout",
+                    "timezone", "application_name",
+                )
+            }  # fmt: skip
+        assert found == {
+            "statement_timeout": "7s",
+            "lock_timeout": "1500ms",
+            "idle_in_transaction_session_timeout": "9s",
+            "timezone": "UTC",
+            "application_name": "datastore",
+        }
+
+    def test_a_statement_that_runs_too_long_is_ended(self, database_url: str) -> None:
+        settings = Settings.load(url=database_url, postgresql={"statement_timeout": 0.2})
+        with Datastore.open(settings) as store:
+            with pytest.raises(QueryTimeoutError):
+                store.query("SELECT pg_sleep(20)")
+            assert store.query("SELECT 1 AS one") == [{"one": 1}]
+
+    def test_migrations_know_no_timeout_and_leave_none_behind(self, database_url: str) -> None:
+        settings = Settings.load(url=database_url, postgresql={"statement_timeout": 30})
+        with Datastore.open(settings) as store:
+            store.migrate()
+            assert store.query("SHOW statement_timeout") == [{"statement_timeout": "30s"}]
+
+    def test_a_connection_that_was_cut_is_replaced(self, store: Datastore) -> None:
+        pid = "SELECT pg_backend_pid() AS pid"
+        before = store.query(pid)[0]["pid"]
+        with Datastore.open(store.engine.url) as other:
+            other.query("SELECT pg_terminate_backend(:pid, 5000)", {"pid": before})
+        assert store.query(pid)[0]["pid"] != before
+
+    def test_the_first_host_that_answers_will_do(self, database_url: str) -> None:
+        url = sa.make_url(database_url)
+        settings = Settings.load(
+            type="postgresql",
+            postgresql={
+                "host": f"127.0.0.1:1,{url.host}:{url.port}",
+                "database": url.database,
+                "user": url.username,
+                "password": url.password,
+            },
+        )
+        with Datastore.open(settings) as store:
+            assert store.query("SELECT 1 AS one") == [{"one": 1}]
+
+    def test_a_role_without_privileges_is_told_so(self, store: Datastore) -> None:
+        with store.transaction() as transaction:
+            transaction.execute("CREATE ROLE datastore_nobody")
+            transaction.execute("GRANT USAGE ON SCHEMA public TO datastore_nobody")
+            with pytest.raises(PermissionDeniedError), transaction.transaction() as inner:
+                inner.execute("SET LOCAL ROLE datastore_nobody")
+                inner.query("SELECT * FROM notes")
+            transaction.rollback()
+
+    def test_a_missing_database_is_named_as_such(self, database_url: str) -> None:
+        url = sa.make_url(database_url).set(database="no_such_database")
+        with pytest.raises(ConnectionFailedError, match="no such database"):
+            Datastore.open(url)

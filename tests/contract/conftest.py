@@ -1,0 +1,32 @@
+"""What the contract tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from datastore import Datastore
+
+# The first example of a process pays for what is made once, so no deadline. The functions given to
+# hypothesis stand inside tests, each on a database of its own.
+settings.register_profile(
+    "contract", deadline=None, max_examples=25, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("contract")
+
+
+@pytest.fixture
+def backend_stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Datastore]]:
+    """A store over an empty database of every backend at once, to compare their answers."""
+    databases = request.getfixturevalue("postgres_databases")
+    name = databases.create()
+    with ExitStack() as stack:
+        stack.callback(databases.drop, name)
+        yield [
+            stack.enter_context(Datastore.open(url))
+            for url in (f"sqlite:///{tmp_path / 'both.db'}", databases.url(name))
+        ]

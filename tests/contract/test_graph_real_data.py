@@ -1,0 +1,64 @@
+"""Real graphs, against the hop counts that come with them (the README of the data)."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastore import Datastore
+from repositories.graph import Direction, GraphRepository
+from repositories.records import Entity, Relationship
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+
+#: Entities within 1, 2, ... hops without the start: along the arrows, against them, either way.
+COUNTS = {
+    "wn18rr": {
+        "02084071": ((3, 7, 17, 40), (12, 21, 35, 45), (15, 38, 443, 1160)),
+        "08524735": ((7, 12, 21, 40), (514, 770, 878, 932), (520, 801, 1825, 3492)),
+    },
+    "umls": {
+        "disease_or_syndrome": ((65, 123, 131, 131), (87, 123, 124, 124), (108, 134, 134, 134)),
+        "age_group": ((29, 92, 130, 131), (20, 118, 123, 124), (45, 134, 134, 134)),
+    },
+}
+SIZES = {"wn18rr": (40_943, 93_003), "umls": (135, 6_529)}
+ORDER: tuple[Direction, ...] = ("out", "in", "both")
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
+def load(graph: GraphRepository, folder: Path) -> tuple[int, int]:
+    entities = graph.add_entities(
+        Entity(row["id"], row["name"], row["type"], row["description"])
+        for row in lines(folder / "entities.jsonl.gz")
+    )
+    relationships = graph.add_relationships(
+        Relationship(row["source"], row["target"], row["type"])
+        for row in lines(folder / "relationships.jsonl.gz")
+    )
+    return entities, relationships
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_hop_counts(store: Datastore, name: str) -> None:
+    if not (DATA / name).is_dir():
+        pytest.skip(f"there is no {DATA / name}")
+    graph = GraphRepository(store, name)
+    assert load(graph, DATA / name) == SIZES[name]
+    assert (graph.count_entities(), graph.count_relationships()) == SIZES[name]
+    for start, by_direction in COUNTS[name].items():
+        for direction, counts in zip(ORDER, by_direction, strict=True):
+            found = graph.neighborhood(start, 4, direction=direction, max_nodes=50_000)
+            depths = [depth for _, depth in found.entities]
+            assert tuple(sum(1 <= d <= hops for d in depths) for hops in range(1, 5)) == counts
+            assert depths == sorted(depths)
+            assert not found.truncated
