@@ -28,6 +28,7 @@ from datastore.schema import (
     search_indexes,
 )
 from datastore.sql import CANDIDATE_POOL, check_weights, conditions, hybrid, matching, nearest
+from datastore.textquery import TextQuery
 from datastore.types import as_vector
 
 Filter: TypeAlias = ColumnElement[bool] | Mapping[str, Any] | None
