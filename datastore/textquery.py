@@ -8,9 +8,9 @@
 | `-pear`          | no text with it; `-"green pear"` likewise                                 |
 | `appl*`          | words that begin so                                                       |
 
-Everything else that is no letter or digit separates words. A sign counts only directly before a word
-or a quotation mark and after a space, an asterisk only directly after two or more letters, and a
-quotation mark only where a second one follows, so that no input has a syntax to get wrong.
+Everything else that is no letter or digit separates words. A sign counts only directly before a
+word or a quotation mark and after a space, an asterisk only directly after two or more letters, and
+a quotation mark only where a second one follows, so that no input has a syntax to get wrong.
 """
 
 from __future__ import annotations
@@ -41,15 +41,19 @@ _PREFIX = re.compile(r"[^\W_]\*$")
 # The accents that FTS5's unicode61 folds away when it is told `remove_diacritics 2`.
 _COMBINING = re.compile("[\u0300-\u036f]")
 
-#: Words too common to ask for (the short English list of Apache Lucene's StandardAnalyzer). They
+_ENGLISH = """
+a about above after again against all am an and any are as at be because been before being below
+between both but by can did do does doing don down during each few for from further had has have
+having he her here hers herself him himself his how i if in into is it its itself just me more
+most my myself no nor not now of off on once only or other our ours ourselves out over own s
+same she should so some such t than that the their theirs them themselves then there these they
+this those through to too under until up very was we were what when where which while who whom
+why will with you your yours yourself yourselves
+"""
+#: Words too common to ask for (Snowball's stop list for English, which PostgreSQL ships too). They
 #: are dropped from queries only, never from an index, and kept where a query consists of nothing
 #: else, in phrases, and where they are required.
-STOP_WORDS: dict[str, frozenset[str]] = {
-    "english": frozenset(
-        "a an and are as at be but by for if in into is it no not of on or such that the their "  # noqa: SIM905
-        "then there these they this to was will with".split()
-    )
-}
+STOP_WORDS: dict[str, frozenset[str]] = {"english": frozenset(_ENGLISH.split())}
 
 
 class Occur(enum.Enum):
@@ -62,7 +66,7 @@ class Occur(enum.Enum):
 
 @dataclass(frozen=True)
 class Term:
-    """Folded words that stand next to each other; with `prefix`, the last is the beginning of one."""
+    """Folded words, next to each other; with `prefix`, the last is the beginning of a word."""
 
     words: tuple[str, ...]
     occur: Occur = Occur.SHOULD

@@ -1,10 +1,11 @@
 """BM25 on a stock server, exact: in SQL over the `tsvector` column and its GIN index.
 
-Three things make it fast. Term frequencies are read off `ts_rank`, which for one lexeme is a monotone
-function of them, rather than by taking every vector apart. Document frequencies are counted in the
-index. And most texts are never scored (MaxScore: Turtle and Flood, "Query evaluation: strategies and
-optimizations", 1995): once `limit` texts with the rare terms are scored, a text that holds only the
-frequent ones cannot be among the best if these together cannot add up to the score of the last.
+Three things make it fast. Term frequencies are read off `ts_rank`, which for one lexeme is a
+monotone function of them, rather than by taking every vector apart. Document frequencies are
+counted in the index. And most texts are never scored (MaxScore: Turtle and Flood, "Query
+evaluation: strategies and optimizations", 1995): once `limit` texts with the rare terms are scored,
+a text that holds only the frequent ones cannot be among the best if these together cannot add up to
+the score of the last.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def bm25(element: Matching, compiler: Any, **kw: Any) -> str:
     )
     return f"""\
 (WITH bm25_given AS MATERIALIZED (
-  SELECT g.occur, g.prefix, t.lexemes, (p.phrase || CASE WHEN g.prefix THEN ':*' ELSE '' END) AS term
+  SELECT g.occur, g.prefix, t.lexemes,
+    p.phrase || CASE WHEN g.prefix THEN ':*' ELSE '' END AS term
   FROM jsonb_to_recordset(CAST({query} AS jsonb)) AS g(words text, occur text, prefix boolean)
   CROSS JOIN LATERAL (SELECT {folded("g.words")} AS words) AS f
   CROSS JOIN LATERAL (SELECT phraseto_tsquery('{configuration}', f.words)::text AS phrase) AS p
@@ -84,7 +86,8 @@ def bm25(element: Matching, compiler: Any, **kw: Any) -> str:
 ), bm25_first AS MATERIALIZED (
   SELECT CASE WHEN bool_or(NOT is_first)
     THEN string_agg('(' || term || ')', ' | ') FILTER (WHERE is_first) END::tsquery AS query
-  FROM (SELECT term, texts_of_rarer < {FIRST_PASS} * CAST({limit} AS bigint) AS is_first FROM bm25_bounded) AS f
+  FROM (SELECT term, texts_of_rarer < {FIRST_PASS} * CAST({limit} AS bigint) AS is_first
+        FROM bm25_bounded) AS f
 ), bm25_least AS MATERIALIZED (
   SELECT coalesce((SELECT {_relevance(definition)} AS relevance
     FROM ({first}) AS d ORDER BY relevance DESC
@@ -105,10 +108,8 @@ def _order(element: Matching) -> str:
     return 'relevance DESC, id COLLATE "C"' if is_text else "relevance DESC, id"
 
 
-def _candidates(
-    element: Matching, compiler: Any, terms: str
-) -> sa.Select[*tuple[Any, ...]]:
-    """Select the rows that hold one of `terms`, and fulfil the query's conditions and the filter."""
+def _candidates(element: Matching, compiler: Any, terms: str) -> sa.Select[*tuple[Any, ...]]:
+    """Select the rows that hold one of `terms` and fulfil the query's conditions and the filter."""
     index, quote = element.index, compiler.preparer.quote
     table, definition = compiler.preparer.format_table(index.found), index.definition
     lexemes = f"{table}.{quote(lexemes_column(definition))}"
@@ -131,7 +132,7 @@ def _candidates(
 
 
 def _idf() -> str:
-    # Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009), 3.1, from below as FTS5.
+    # Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009), 3.1; not below FTS5's.
     return f"greatest({LEAST_IDF}, ln((corpus.texts - c.texts + 0.5) / (c.texts + 0.5)))"
 
 
@@ -146,7 +147,7 @@ def _relevance(definition: FullTextIndexDefinition) -> str:
 
 
 def _frequency(definition: FullTextIndexDefinition) -> str:
-    """Render how often term `t` stands in row `d`, each time counted by the weight of its column."""
+    """Render how often term `t` stands in row `d`, each time by the weight of its column."""
     counted = f"CASE WHEN d.lexemes @@ t.query THEN {_counted(definition)} ELSE 0 END"
     if len(labels(definition)) > 1:
         return counted

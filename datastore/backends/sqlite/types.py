@@ -89,8 +89,8 @@ class JSONText(UserDefinedType[Any]):
 class MatchExpressions(UserDefinedType[TextQuery]):
     """A query as two FTS5 expressions that FTS5 cannot refuse, in a JSON array.
 
-    The first ranks: it matches every text with a scored term. The second, or null, narrows: FTS5 has
-    no operator for a term that may but need not be there.
+    The first ranks: it matches every text with a scored term. The second, or null, narrows: FTS5
+    has no operator for a term that may but need not be there.
     """
 
     cache_ok = True
