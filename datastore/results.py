@@ -32,7 +32,7 @@ class SearchHit(Generic[Row]):
     """One row that was found. `score` is in 0..1 and larger is better, for every kind of search.
 
     `distance` (smaller is nearer) is there after a vector search, `relevance` (BM25, larger is
-    better) after a full-text search.
+    better) after a full-text search, `snippet` where marks for one were given.
     """
 
     id: Any
@@ -40,6 +40,7 @@ class SearchHit(Generic[Row]):
     row: Row
     distance: float | None = None
     relevance: float | None = None
+    snippet: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ from datastore.schema import (
     public_id,
     search_indexes,
 )
+from datastore.snippets import Marks, snippet
 from datastore.sql import CANDIDATE_POOL, check_weights, conditions, hybrid, matching, nearest
+from datastore.textquery import TextQuery
 from datastore.types import as_vector
 
 Filter: TypeAlias = ColumnElement[bool] | Mapping[str, Any] | None
@@ -90,21 +92,29 @@ class Searches:
         self,
         table: str | sa.Table,
         columns: str | Sequence[str],
-        query: str,
+        query: str | TextQuery,
         limit: int = 10,
         *,
         filter: Filter = None,
+        marks: Marks | None = None,
     ) -> SearchResult[RowDict]:
-        """Find the rows that match any text at all, ranked by BM25.
+        """Find the rows that match any text at all, ranked by BM25; see `datastore.textquery`.
 
-        `columns` are those of a full-text index. A text without words finds nothing.
+        `columns` are those of a full-text index. A text without words finds nothing. With `marks`,
+        such as ("<b>", "</b>"), each hit has a `snippet`, its matched words between them.
         """
         found = self.table(table)
         names = [columns] if isinstance(columns, str) else list(columns)
         index = self._index(FullTextIndex, found, names)
         hits = matching(index, query, limit, filter=_expression(found, filter))
         ranked = (
-            SearchHit(id_, text_score(value), row, relevance=value)
+            SearchHit(
+                id_,
+                text_score(value),
+                row,
+                relevance=value,
+                snippet=_snippet(index, row, query, marks),
+            )
             for id_, value, row in self._rows(index, hits, hits.c.relevance)
         )
         return _result(ranked, "exact", [index])
@@ -113,18 +123,19 @@ class Searches:
         self,
         table: str | sa.Table,
         *,
-        text: str,
+        text: str | TextQuery,
         vector: Any,
         limit: int = 10,
         filter: Filter = None,
         weights: tuple[float, float] | None = None,
         pool: int = CANDIDATE_POOL,
         metric: Metric | None = None,
+        marks: Marks | None = None,
     ) -> SearchResult[RowDict]:
         """Find rows by text and vector together, fused by reciprocal rank in one statement.
 
         `weights` (1, 1 unless given) are those of text and vector; `pool` is the depth of each
-        list.
+        list; `marks` are those of snippets, as in `full_text_search`.
         """
         found = self.table(table)
         text_index = self._index(FullTextIndex, found)
@@ -144,7 +155,12 @@ class Searches:
         )
         method, notes = self.backend.search_method()
         ranked = (
-            SearchHit(id_, fused_score(value, both), row)
+            SearchHit(
+                id_,
+                fused_score(value, both),
+                row,
+                snippet=_snippet(text_index, row, text, marks),
+            )
             for id_, value, row in self._rows(text_index, hits, hits.c.score)
         )
         return _result(ranked, method, [text_index, vector_index], notes)
@@ -201,6 +217,15 @@ def _expression(table: sa.Table, filter: Filter) -> ColumnElement[bool] | None:
     raise InvalidValueError(
         f"filter: expected a Core expression or a mapping, got {type(filter).__name__}"
     )
+
+
+def _snippet(
+    index: FullTextIndex, row: RowDict, query: str | TextQuery, marks: Marks | None
+) -> str | None:
+    if marks is None:
+        return None
+    text = " ".join(row[column.name] or "" for column in index.columns)
+    return snippet(text, query, language=index.language, marks=marks)
 
 
 def _result(

@@ -1,14 +1,24 @@
 """The query language: any text becomes a `TextQuery`, and never an error.
 
-A query is a bag of words, OR-ed and ranked: the more of them a text holds, and the rarer they are,
-the better it matches. Everything that is not a letter or a digit separates words, so no input has a
-syntax to get wrong. Each backend renders the words in the form its full-text engine cannot refuse.
+| written          | means                                                                     |
+|------------------|---------------------------------------------------------------------------|
+| `red apple`      | texts with either word, better ones first: rarer words and more of them   |
+| `"red apple"`    | the words next to each other, in this order                               |
+| `+apple`         | only texts with it; `+"red apple"` likewise                               |
+| `-pear`          | no text with it; `-"green pear"` likewise                                 |
+| `appl*`          | words that begin so                                                       |
+
+Everything else that is no letter or digit separates words. A sign counts only directly before a
+word or a quotation mark and after a space, an asterisk only directly after two or more letters, and
+a quotation mark only where a second one follows, so that no input has a syntax to get wrong.
 """
 
 from __future__ import annotations
 
+import enum
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,43 +32,109 @@ from datastore.types import PortableType
 #: Longer queries are cut: a query is a question, and its cost grows with every word.
 MAX_LENGTH = 2_000
 MAX_WORDS = 64
+#: Shorter prefixes are words: too many words begin with one letter.
+MIN_PREFIX = 2
 
+_TOKEN = re.compile(r'([+-](?=["\w]))?(?:"([^"]*)"|([^\s"]+)|")')
 _WORD = re.compile(r"[^\W_]+")
+_PREFIX = re.compile(r"[^\W_]\*$")
 # The accents that FTS5's unicode61 folds away when it is told `remove_diacritics 2`.
 _COMBINING = re.compile("[\u0300-\u036f]")
 
-#: Words too common to ask for (the short English list of Apache Lucene's StandardAnalyzer). They
+_ENGLISH = """
+a about above after again against all am an and any are as at be because been before being below
+between both but by can did do does doing don down during each few for from further had has have
+having he her here hers herself him himself his how i if in into is it its itself just me more
+most my myself no nor not now of off on once only or other our ours ourselves out over own s
+same she should so some such t than that the their theirs them themselves then there these they
+this those through to too under until up very was we were what when where which while who whom
+why will with you your yours yourself yourselves
+"""
+#: Words too common to ask for (Snowball's stop list for English, which PostgreSQL ships too). They
 #: are dropped from queries only, never from an index, and kept where a query consists of nothing
-#: else.
-STOP_WORDS: dict[str, frozenset[str]] = {
-    "english": frozenset(
-        "a an and are as at be but by for if in into is it no not of on or such that the their "  # noqa: SIM905
-        "then there these they this to was will with".split()
-    )
-}
+#: else, in phrases, and where they are required.
+STOP_WORDS: dict[str, frozenset[str]] = {"english": frozenset(_ENGLISH.split())}
+
+
+class Occur(enum.Enum):
+    """Whether a text that is found holds a term."""
+
+    SHOULD = "should"
+    MUST = "must"
+    MUST_NOT = "must not"
+
+
+@dataclass(frozen=True)
+class Term:
+    """Folded words, next to each other; with `prefix`, the last is the beginning of a word."""
+
+    words: tuple[str, ...]
+    occur: Occur = Occur.SHOULD
+    prefix: bool = False
 
 
 @dataclass(frozen=True)
 class TextQuery:
-    """The words of a query, lower-cased, without accents, in their order, repetitions included."""
+    """The terms of a query in their order, repetitions included."""
 
-    words: tuple[str, ...]
+    terms: tuple[Term, ...]
 
     @classmethod
     def parse(cls, text: str, language: str = "english") -> TextQuery:
         """Read any text at all; at most `MAX_LENGTH` characters and `MAX_WORDS` words of it."""
         return _parse(text[:MAX_LENGTH], language)
 
+    @property
+    def scored(self) -> tuple[Term, ...]:
+        """The terms that a text is ranked by; without any, a query finds nothing."""
+        return tuple(term for term in self.terms if term.occur is not Occur.MUST_NOT)
+
+    @property
+    def required(self) -> tuple[Term, ...]:
+        """The terms that every text holds."""
+        return tuple(term for term in self.terms if term.occur is Occur.MUST)
+
+    @property
+    def excluded(self) -> tuple[Term, ...]:
+        """The terms that no text holds."""
+        return tuple(term for term in self.terms if term.occur is Occur.MUST_NOT)
+
     def __bool__(self) -> bool:
-        return bool(self.words)
+        return bool(self.scored)
 
 
 @lru_cache(maxsize=256)
 def _parse(text: str, language: str) -> TextQuery:
-    words = fold(text).split()
+    terms, room = [], MAX_WORDS
+    for term in _without_stop_words(list(_terms(text)), language):
+        words = term.words[:room]
+        room -= len(words)
+        if words:
+            terms.append(Term(words, term.occur, term.prefix and words == term.words))
+    return TextQuery(tuple(terms))
+
+
+def _terms(text: str) -> Iterator[Term]:
+    for sign, phrase, bare in _TOKEN.findall(text):
+        words = tuple(fold(phrase or bare).split())
+        prefix = _PREFIX.search(bare) is not None and len(words[-1]) >= MIN_PREFIX
+        occur = {"+": Occur.MUST, "-": Occur.MUST_NOT}.get(sign, Occur.SHOULD)
+        if words and (phrase or occur is not Occur.SHOULD):
+            yield Term(words, occur, prefix)
+        elif words:
+            yield from (Term((word,)) for word in words[:-1])
+            yield Term(words[-1:], occur, prefix)
+
+
+def _without_stop_words(terms: list[Term], language: str) -> list[Term]:
     stop_words = STOP_WORDS.get(language, frozenset())
-    asked = [word for word in words if word not in stop_words] or words
-    return TextQuery(tuple(asked[:MAX_WORDS]))
+
+    def is_asked_for(term: Term) -> bool:
+        plain = term.occur is Occur.SHOULD and len(term.words) == 1 and not term.prefix
+        return not plain or term.words[0] not in stop_words
+
+    asked = [term for term in terms if is_asked_for(term)]
+    return asked if any(term.occur is not Occur.MUST_NOT for term in asked) else terms
 
 
 def fold(text: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.sql import ColumnElement
 
-from datastore import SearchHit, SearchResult, Transaction, each, upsert
+from datastore import SearchResult, Transaction, each, upsert
 from datastore.errors import InvalidValueError, NotFoundError
+from datastore.snippets import Marks
 from datastore.sql import conditions
 from repositories.base import Repository, batches, now, settings_of
 from repositories.records import Chunk
@@ -149,10 +150,12 @@ class ChunkRepository(Repository):
         limit: int = 10,
         filter: Filter = None,
         min_score: float | None = None,
+        marks: Marks | None = None,
     ) -> SearchResult[Chunk]:
         """Rank chunks by text (BM25), by embedding, or by both together (reciprocal rank fusion).
 
         `filter` is a Core expression over `repositories.tables.chunks`, or a mapping of equalities.
+        With `marks`, hits of a text have a `snippet`, its matched words between the two marks.
         The chunks of hits come without their embeddings. Raises `InvalidValueError` where neither
         text nor embedding is given, `DimensionError` for an embedding of another length.
         """
@@ -161,7 +164,9 @@ class ChunkRepository(Repository):
         if embedding is None:
             if text is None:
                 raise InvalidValueError("search: expected a text, an embedding, or both")
-            found = self.session.full_text_search(chunks, "content", text, limit, filter=condition)
+            found = self.session.full_text_search(
+                chunks, "content", text, limit, filter=condition, marks=marks
+            )
         elif text is None:
             vector = check_query(self.session, embedding)
             found = self.session.vector_search(
@@ -170,7 +175,13 @@ class ChunkRepository(Repository):
         else:
             vector = check_query(self.session, embedding)
             found = self.session.hybrid_search(
-                chunks, text=text, vector=vector, limit=limit, filter=condition, metric=metric
+                chunks,
+                text=text,
+                vector=vector,
+                limit=limit,
+                filter=condition,
+                metric=metric,
+                marks=marks,
             )
         return _with_records(found, min_score)
 
@@ -289,7 +300,7 @@ def _with_records(
     found: SearchResult[Mapping[str, Any]], min_score: float | None
 ) -> SearchResult[Chunk]:
     hits = tuple(
-        SearchHit(hit.id, hit.score, _chunk(hit.row), hit.distance, hit.relevance)
+        replace(hit, row=_chunk(hit.row))
         for hit in found
         if min_score is None or hit.score >= min_score
     )

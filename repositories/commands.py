@@ -27,16 +27,12 @@ from datastore.cli import (
     styled,
 )
 from datastore.errors import ConfigurationError, InvalidValueError
-from datastore.textquery import TextQuery, fold
 from repositories.base import DEFAULT_NAMESPACE
 from repositories.memory import Embedder, FileReport, IndexReport, MemoryManager
 from repositories.records import Chunk
 
-#: Lines of a hit that are shown, and characters of each.
-EXCERPT_LINES, EXCERPT_WIDTH = 2, 72
-#: A word of the text is marked where it is one of the query's but for an ending of so many letters.
-_ENDING, _STEM = 3, 4
-_WORD = re.compile(r"[^\W_]+")
+#: Marks of matched words, from the range that no text uses: they are turned into colour.
+MARKS = ("\ue000", "\ue001")
 
 EmbedderOption: TypeAlias = Annotated[
     str | None,
@@ -176,9 +172,11 @@ def search(
     embed = None if embedder is None else load_embedder(embedder)
     with invocation.open(create=False) as store:
         require_schema(store)
-        found = MemoryManager(store, embed, namespace=namespace).search(text, limit, path=path)
+        found = MemoryManager(store, embed, namespace=namespace).search(
+            text, limit, path=path, marks=MARKS
+        )
         document = {"database": location(store), "query": text, **_as_answer(found)}
-    invocation.answer(document, *_search_lines(found, text))
+    invocation.answer(document, *_search_lines(found))
 
 
 def _as_answer(found: SearchResult[Chunk]) -> dict[str, Any]:
@@ -205,54 +203,23 @@ def _as_hit(hit: SearchHit[Chunk]) -> dict[str, Any]:
     }
 
 
-def _search_lines(found: SearchResult[Chunk], query: str) -> Iterator[RenderableType]:
-    words = set(TextQuery.parse(query).words)
+def _search_lines(found: SearchResult[Chunk]) -> Iterator[RenderableType]:
     for rank, hit in enumerate(found, start=1):
         chunk = hit.row
         yield styled(
             (f"{rank:>2}  {hit.score:.3f}  ", "dim"),
             (f"{chunk.path}:{chunk.start_line}-{chunk.end_line}", "bold cyan"),
         )
-        yield from (_marked(line, words) for line in _excerpt(chunk.content, words))
+        yield _marked(hit.snippet or "")
     hits = f"{len(found)} {'hit' if len(found) == 1 else 'hits'}" if found else "no hits"
     how = f" ({found.method}, {', '.join(found.indexes)})" if found.indexes else ""
     yield styled((hits + how, "dim"))
     yield from (styled(("note: ", "yellow"), (note, "")) for note in found.notes)
 
 
-def _excerpt(content: str, words: set[str]) -> list[str]:
-    """Return the neighbouring lines that hold most of the words; the first of equals."""
-    lines = [line.strip() for line in content.splitlines() if line.strip()]
-    windows = [lines[at : at + EXCERPT_LINES] for at in range(max(1, len(lines) - 1))]
-    best = max(windows, key=lambda window: len(_words_in(" ".join(window), words)))
-    return [_cut(line, words) for line in best]
-
-
-def _words_in(text: str, words: set[str]) -> set[str]:
-    """Return the words of the query that a text holds."""
-    held = fold(text).split()
-    return {word for word in words if any(_same(word, other) for other in held)}
-
-
-def _same(word: str, other: str) -> bool:
-    short, long = sorted((word, other), key=len)
-    ending = len(long) - len(short)
-    return long.startswith(short) and (ending == 0 or (len(short) >= _STEM and ending <= _ENDING))
-
-
-def _cut(line: str, words: set[str]) -> str:
-    """Return so much of a long line as fits, with the first of the words in it."""
-    if len(line) <= EXCERPT_WIDTH:
-        return line
-    places = (match.start() for match in _WORD.finditer(line) if _words_in(match[0], words))
-    start = max(0, next(places, 0) - EXCERPT_WIDTH // 4)
-    end = start + EXCERPT_WIDTH
-    return ("..." if start else "") + line[start:end] + ("..." if end < len(line) else "")
-
-
-def _marked(line: str, words: set[str]) -> Text:
-    text = Text("    ").append(plain(line))
-    for match in _WORD.finditer(text.plain):
-        if _words_in(match[0], words):
-            text.stylize("bold yellow", *match.span())
+def _marked(snippet: str) -> Text:
+    text, shown = Text("    "), False
+    for part in re.split("[" + "".join(MARKS) + "]", snippet):
+        text.append(plain(part), style="bold yellow" if shown else "")
+        shown = not shown
     return text

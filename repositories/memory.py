@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from datastore import Datastore, SearchResult, Transaction, upsert
 from datastore.errors import InvalidValueError, NotFoundError
+from datastore.snippets import Marks
 from datastore.types import FloatVector
 from repositories.base import DEFAULT_NAMESPACE, batches, now
 from repositories.chunking import chunk_text
@@ -143,15 +144,22 @@ class MemoryManager:
         return IndexReport(tuple(reports))
 
     def search(
-        self, query: str, limit: int = 10, *, path: str | None = None
+        self,
+        query: str,
+        limit: int = 10,
+        *,
+        path: str | None = None,
+        marks: Marks | None = None,
     ) -> SearchResult[Chunk]:
         """Find the chunks that answer `query`, by text, and by meaning where there is an embedder.
 
-        `path` is a prefix that their files begin with.
+        `path` is a prefix that their files begin with; with `marks` hits have a `snippet`.
         """
         below = None if path is None else chunks.c.path.startswith(path, autoescape=True)
         embedding = None if self.embedder is None else self._embed([query])[0]
-        return self.chunks.search(query, embedding=embedding, limit=limit, filter=below)
+        return self.chunks.search(
+            query, embedding=embedding, limit=limit, filter=below, marks=marks
+        )
 
     def _index(self, start: Path) -> Iterator[FileReport]:
         files = self.files(start)

@@ -87,14 +87,14 @@ CASES: dict[str, tuple[Any, dict[str, list[str]]]] = {
         query(matching(words, "apple", 5, filter=notes.c.id == "a")),
         {
             "sqlite": ["-bm25(note_words, 1.0)", "note_words MATCH", "notes.id =", "LIMIT"],
-            "postgresql": ["bm25_words", "note_words_length", "note_words_lexemes @@", "notes.id =", "LIMIT"],
+            "postgresql": ["bm25_terms", "note_words_length", "note_words_lexemes @@", "notes.id =", "LIMIT"],
         },
     ),
     "hybrid": (
         query(hybrid(words, vectors, text="apple", vector=[1, 2, 3])),
         {
             "sqlite": ["sum(votes.vote)", "bm25", "UNION ALL", "vec_distance_cosine", "GROUP BY"],
-            "postgresql": ["sum(votes.vote)", "bm25_scored", "UNION ALL", "<=>", "GROUP BY"],
+            "postgresql": ["sum(votes.vote)", "bm25_best", "UNION ALL", "<=>", "GROUP BY"],
         },
     ),
     "each": (

@@ -323,7 +323,7 @@ def test_search_for_people(run: Run, migrated_url: str, docs: str) -> None:
     run("index", docs, "--url", migrated_url)
     ran = run("search", "the fox", "--url", migrated_url)
     assert re.search(r"^ 1  0\.\d{3}  docs/fox\.md:1-3$", ran.out, re.MULTILINE)
-    assert "    The quick brown fox jumps" in ran.out
+    assert "    # Animals The quick brown fox jumps" in ran.out
     assert "1 hit (exact, chunk_text)" in ran.out
     assert "\x1b" not in ran.out, "colour is for terminals"
 

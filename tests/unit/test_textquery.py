@@ -1,4 +1,4 @@
-"""The query language: any text becomes words."""
+"""The query language: any text becomes terms."""
 
 from __future__ import annotations
 
@@ -6,39 +6,80 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.textquery import MAX_LENGTH, MAX_WORDS, STOP_WORDS, TextQuery, fold
+from datastore.textquery import MAX_LENGTH, MAX_WORDS, Occur, Term, TextQuery, fold
 
 anything = st.text(st.characters())
+MUST, MUST_NOT = Occur.MUST, Occur.MUST_NOT
+
+
+def words(text: str, language: str = "english") -> list[str]:
+    return [word for term in TextQuery.parse(text, language).terms for word in term.words]
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
-        ("", ()),
-        ("?! -- \x00", ()),
-        ("apple bolt", ("apple", "bolt")),
-        ("Apple, BOLT!", ("apple", "bolt")),
-        ("apple apple", ("apple", "apple")),
-        ("the apple of the tree", ("apple", "tree")),
-        ("to be or not to be", ("to", "be", "or", "not", "to", "be")),
-        ("Crème BRÛLÉE", ("creme", "brulee")),
-        ("cre\u0300me", ("creme",)),
-        ("snake_case foo-bar.baz", ("snake", "case", "foo", "bar", "baz")),
-        ('"apple" OR +bolt -drum elk*', ("apple", "bolt", "drum", "elk")),
-        ("ΟΔΟΣ οδος", ("οδοσ", "οδοσ")),
-        ("한국어", ("한국어",)),
-        ("がっこう", ("がっこう",)),
-        ("a\ud800b", ("b",)),
-        ("don't", ("don", "t")),
+        ("", []),
+        ("?! -- \x00", []),
+        ("apple bolt", ["apple", "bolt"]),
+        ("Apple, BOLT!", ["apple", "bolt"]),
+        ("apple apple", ["apple", "apple"]),
+        ("the apple of the tree", ["apple", "tree"]),
+        ("to be or not to be", ["to", "be", "or", "not", "to", "be"]),
+        ("Crème BRÛLÉE", ["creme", "brulee"]),
+        ("cre\u0300me", ["creme"]),
+        ("snake_case foo-bar.baz", ["snake", "case", "foo", "bar", "baz"]),
+        ("ΟΔΟΣ οδος", ["οδοσ", "οδοσ"]),
+        ("한국어", ["한국어"]),
+        ("がっこう", ["がっこう"]),
+        ("a\ud800b", ["b"]),
+        ("don't", ["don", "t"]),
+        ("--help - x c++ 1+1", ["help", "x", "c", "1", "1"]),
+        ('an unclosed "quotation mark', ["unclosed", "quotation", "mark"]),
+        ("* a* ** x*y", ["x", "y"]),
+        ("apple AND bolt OR drum NEAR(elk)", ["apple", "bolt", "drum", "near", "elk"]),
     ],
 )
-def test_words_are_what_stands_between_other_characters(text: str, words: tuple[str, ...]) -> None:
-    assert TextQuery.parse(text).words == words
+def test_plain_text_is_words(text: str, expected: list[str]) -> None:
+    assert TextQuery.parse(text).terms == tuple(Term((word,)) for word in expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ('"Red Apple"', [Term(("red", "apple"))]),
+        ('"the who"', [Term(("the", "who"))]),
+        ('"apple"', [Term(("apple",))]),
+        ('"" "?!"', []),
+        ("+apple -bolt", [Term(("apple",), MUST), Term(("bolt",), MUST_NOT)]),
+        ("+the apple", [Term(("the",), MUST), Term(("apple",))]),
+        ('+"red apple" -"green pear"', [
+            Term(("red", "apple"), MUST),
+            Term(("green", "pear"), MUST_NOT),
+        ]),
+        ("-foo-bar", [Term(("foo", "bar"), MUST_NOT)]),
+        ("appl* +bol* -dru*", [
+            Term(("appl",), prefix=True),
+            Term(("bol",), MUST, prefix=True),
+            Term(("dru",), MUST_NOT, prefix=True),
+        ]),
+        ("foo.ba*", [Term(("foo",)), Term(("ba",), prefix=True)]),
+        ('apple"red pear"bolt', [Term(("apple",)), Term(("red", "pear")), Term(("bolt",))]),
+        ("the -apple", [Term(("the",)), Term(("apple",), MUST_NOT)]),
+    ],
+)  # fmt: skip
+def test_signs_quotation_marks_and_asterisks_mean_something(text: str, terms: list[Term]) -> None:
+    assert TextQuery.parse(text).terms == tuple(terms)
+
+
+def test_a_query_of_exclusions_alone_finds_nothing() -> None:
+    assert not TextQuery.parse("-apple")
+    assert TextQuery.parse("-apple bolt")
 
 
 @given(anything)
 def test_any_text_is_a_query(text: str) -> None:
-    for word in TextQuery.parse(text).words:
+    for word in words(text):
         assert word
         assert word.replace(" ", "") == word
         word.encode()
@@ -51,18 +92,10 @@ def test_folding_twice_changes_nothing(text: str) -> None:
 
 
 def test_a_long_query_is_cut() -> None:
-    assert len(TextQuery.parse("apple " * 10_000).words) == MAX_WORDS
-    assert TextQuery.parse("x" * 10**6).words == ("x" * MAX_LENGTH,)
+    assert len(words("apple " * 10_000)) == MAX_WORDS
+    assert len(words('"' + "apple " * 200 + '"')) == MAX_WORDS
+    assert words("x" * 10**6) == ["x" * MAX_LENGTH]
 
 
 def test_other_languages_have_no_stop_words() -> None:
-    assert TextQuery.parse("the apple", "simple").words == ("the", "apple")
-
-
-def test_stop_words_are_folded_themselves() -> None:
-    assert all(fold(word) == word for words in STOP_WORDS.values() for word in words)
-
-
-def test_a_query_without_words_is_false() -> None:
-    assert not TextQuery.parse("?!")
-    assert TextQuery.parse("apple")
+    assert words("the apple", "simple") == ["the", "apple"]

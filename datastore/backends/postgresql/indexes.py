@@ -101,6 +101,8 @@ def _create_full_text_index(element: CreateFullTextIndex, compiler: Any, **_: An
         f"({_lexemes(definition, quote)}) STORED, ADD COLUMN {length} integer "
         f"GENERATED ALWAYS AS ({_length(definition, quote)}) STORED",
         f"CREATE INDEX {name} ON {table} USING gin ({lexemes})",
+        # Scanned alone for the mean length, several times faster than the table.
+        f"CREATE INDEX {length} ON {table} ({length})",
         f"COMMENT ON INDEX {_in_schema(definition, compiler)} IS "
         f"{_literal(definition.fingerprint())}",
     )
@@ -143,11 +145,15 @@ def folded(expression: str) -> str:
 def _lexemes(definition: FullTextIndexDefinition, quote: Any) -> str:
     configuration = CONFIGURATIONS[definition.language]
     label_of = labels(definition)
-    return " || ".join(
+    vectors = [
         f"setweight(to_tsvector('{configuration}', {folded(_text_of(column, quote))}), "
         f"'{label_of[weight]}')"
         for column, weight in zip(definition.columns, definition.weights, strict=True)
-    )
+    ]
+    if len(vectors) == 1:
+        return vectors[0]
+    # A gap between two columns, left by a lexeme that no text has, so that no phrase spans them.
+    return f"ts_delete({' || $$-:1$$::tsvector || '.join(vectors)}, '-')"
 
 
 def _length(definition: FullTextIndexDefinition, quote: Any) -> str:
@@ -203,7 +209,7 @@ def search_objects(connection: Connection) -> SearchObjects:
         columns=frozenset(
             (d.table, column) for d in texts for column in (lexemes_column(d), length_column(d))
         ),
-        indexes=frozenset((d.table, d.name) for d in texts),
+        indexes=frozenset((d.table, name) for d in texts for name in (d.name, length_column(d))),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from typing import Any, TypeAlias
 
@@ -59,8 +60,8 @@ class VectorValue:
         self.array = array
 
 
-class WordsText(UserDefinedType[TextQuery]):
-    """The words of a query with a space between; the server makes lexemes of them."""
+class TermsDocument(UserDefinedType[TextQuery]):
+    """The terms of a query as a JSON array; the server makes lexemes of their words."""
 
     cache_ok = True
 
@@ -70,11 +71,21 @@ class WordsText(UserDefinedType[TextQuery]):
 
     def bind_processor(self, dialect: Any) -> Processor:
         """Send text."""
-        return lambda value: " ".join(value.words)
+        return terms_document
 
     def literal_processor(self, dialect: Any) -> Processor:
-        """Render a text literal; words hold letters and digits only."""
-        return lambda value: "'" + " ".join(value.words) + "'"
+        """Render a text literal."""
+        quoted = _text_literal(dialect)
+        return lambda value: quoted(terms_document(value))
+
+
+def terms_document(query: TextQuery) -> str:
+    """Render the terms; words hold letters and digits only."""
+    terms = [
+        {"words": " ".join(term.words), "occur": term.occur.value, "prefix": term.prefix}
+        for term in query.terms
+    ]
+    return json.dumps(terms, ensure_ascii=False)
 
 
 class BinaryText(UserDefinedType[str]):
@@ -230,4 +241,4 @@ register_half(Text, "postgresql", lambda _: BinaryText())
 register_half(TextArray, "postgresql", lambda _: TextList())
 register_half(JSONDocument, "postgresql", lambda _: postgresql.JSONB(none_as_null=True))
 register_half(Vector, "postgresql", lambda vector: PgVector(vector.dimensions))
-register_half(TextQueryType, "postgresql", lambda _: WordsText())
+register_half(TextQueryType, "postgresql", lambda _: TermsDocument())

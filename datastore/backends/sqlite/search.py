@@ -12,6 +12,8 @@ from datastore.backends.standard import exact_nearest, on_conflict, parenthesise
 from datastore.schema import public_id
 from datastore.sql import Each, Matching, Nearest, OnConflict, best, binary_order, distance
 
+# Of the two expressions that a query is bound as: see types.MatchExpressions.
+_EXPRESSIONS = (sa.literal_column("'$[0]'"), sa.literal_column("'$[1]'"))
 _FUNCTIONS = {"cosine": COSINE, "l2": L2, "inner_product": NEGATIVE_PRODUCT}
 
 compiles(OnConflict, "sqlite")(on_conflict)
@@ -39,6 +41,8 @@ def _each(element: Each, compiler: Any, **kw: Any) -> str:
 def _matching(element: Matching, compiler: Any, **kw: Any) -> str:
     index = element.index
     words = sa.table(index.name, sa.column("rowid"), sa.column(index.name))
+    ranking, narrowing = (sa.func.json_extract(element.query, path) for path in _EXPRESSIONS)
+    matches = words.c[index.name].op("MATCH")
     rows = (
         sa.select(
             index.key.label("key"),
@@ -46,11 +50,17 @@ def _matching(element: Matching, compiler: Any, **kw: Any) -> str:
             sa.literal_column(_relevance(index, compiler), sa.Double()).label("relevance"),
         )
         .select_from(words.join(index.found, index.key == words.c.rowid))
-        .where(words.c[index.name].op("MATCH")(element.query), element.condition)
+        .where(matches(ranking), _narrowed(words, index.name, narrowing), element.condition)
         .correlate(None)
         .subquery("scanned")
     )
     return parenthesised(best(rows, "relevance", element, descending=True), compiler, **kw)
+
+
+def _narrowed(words: Any, name: str, narrowing: Any) -> sa.ColumnElement[bool]:
+    again = words.alias("narrowed")
+    rows = sa.select(again.c.rowid).where(sa.column(name).op("MATCH")(narrowing))
+    return sa.or_(narrowing.is_(None), words.c.rowid.in_(rows))
 
 
 def _relevance(index: Any, compiler: Any) -> str:

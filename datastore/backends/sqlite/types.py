@@ -10,7 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.types import UserDefinedType
 
-from datastore.textquery import TextQuery, TextQueryType
+from datastore.textquery import Term, TextQuery, TextQueryType
 from datastore.types import RowKey, TextArray, UTCDateTime, Vector, register_half
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,8 +86,12 @@ class JSONText(UserDefinedType[Any]):
         return lambda value: _quoted(json.dumps(value, ensure_ascii=False))
 
 
-class MatchExpression(UserDefinedType[TextQuery]):
-    """The words of a query as an FTS5 expression that FTS5 cannot refuse."""
+class MatchExpressions(UserDefinedType[TextQuery]):
+    """A query as two FTS5 expressions that FTS5 cannot refuse, in a JSON array.
+
+    The first ranks: it matches every text with a scored term. The second, or null, narrows: FTS5
+    has no operator for a term that may but need not be there.
+    """
 
     cache_ok = True
 
@@ -96,17 +100,26 @@ class MatchExpression(UserDefinedType[TextQuery]):
         return "TEXT"
 
     def bind_processor(self, dialect: Any) -> Processor:
-        """Send the expression."""
-        return match_expression
+        """Send the expressions."""
+        return match_expressions
 
     def literal_processor(self, dialect: Any) -> Processor:
         """Render a text literal."""
-        return lambda value: _quoted(match_expression(value))
+        return lambda value: _quoted(match_expressions(value))
 
 
-def match_expression(query: TextQuery) -> str:
-    """Quote every word and OR them; the empty phrase, for no words, matches nothing."""
-    return " OR ".join(f'"{word}"' for word in query.words) or '""'
+def match_expressions(query: TextQuery) -> str:
+    """Render the two expressions; the empty phrase, where nothing is scored, matches nothing."""
+    ranking = _joined(" OR ", query.scored) or '""'
+    narrowing = _joined(" AND ", query.required) or ranking
+    if query.excluded:
+        narrowing = f"({narrowing}) NOT ({_joined(' OR ', query.excluded)})"
+    is_narrower = query.required or query.excluded
+    return json.dumps([ranking, narrowing if is_narrower else None], ensure_ascii=False)
+
+
+def _joined(operator: str, terms: Iterable[Term]) -> str:
+    return operator.join(f'"{" ".join(term.words)}"{"*" * term.prefix}' for term in terms)
 
 
 def _quoted(text: str) -> str:
@@ -117,4 +130,4 @@ register_half(Vector, "sqlite", lambda _: VectorBlob())
 register_half(UTCDateTime, "sqlite", lambda _: EpochMicroseconds())
 register_half(TextArray, "sqlite", lambda _: JSONText())
 register_half(RowKey, "sqlite", lambda _: sa.Integer())
-register_half(TextQueryType, "sqlite", lambda _: MatchExpression())
+register_half(TextQueryType, "sqlite", lambda _: MatchExpressions())
