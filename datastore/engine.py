@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Engine
 
@@ -32,11 +31,11 @@ def create_engine(settings: Settings, *, create: bool = True) -> Engine:
     backend = backend_class(url.get_dialect().name)()
     engine = backend.create_engine(url, settings, create=create)
     _attach(engine, backend)
-    logger.info("opened %s", display_url(url))
+    logger.info("opened %s", describe(engine))
     return engine
 
 
-def attach(engine: Engine) -> Backend:
+def backend_of(engine: Engine) -> Backend:
     """Return the backend of an engine, attaching one to an engine of the host's on first sight.
 
     Attaching adds listeners to this one engine: they set up its connections and begin its
@@ -123,12 +122,12 @@ def _of_compilation(error: exc.CompileError) -> DatastoreError:
     return InvalidValueError(message)
 
 
-def access_engine(engine: Engine, backend: Backend, access: Access) -> Engine:
+def access_engine(engine: Engine, access: Access) -> Engine:
     """Return a view of `engine`, over the same pool, whose connections are used for `access`."""
-    options = backend.execution_options(access)
+    options = backend_of(engine).execution_options(access)
     return engine.execution_options(**options) if options else engine
 
 
 def describe(engine: Engine) -> str:
-    """Return where an engine leads to, fit for messages."""
-    return display_url(sa.make_url(engine.url))
+    """Return where an engine leads to, without a password, fit to be shown."""
+    return display_url(engine.url.set(drivername=engine.url.get_backend_name()))

@@ -7,8 +7,10 @@ schema, and a revision that fails leaves nothing behind.
 
 from __future__ import annotations
 
+import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,20 @@ from sqlalchemy.engine import Connection, Engine
 from datastore import operations
 from datastore.backends import backend_class
 from datastore.backends.base import Access, Backend
-from datastore.engine import access_engine, attach, create_engine
+from datastore.engine import access_engine, backend_of, create_engine
 from datastore.errors import DatastoreError, MigrationError, SchemaTooNewError
 from datastore.results import DatabaseSchema
 from datastore.settings import Settings
 
 VERSION_TABLE = "datastore_version"
+
+_OPTIONS: dict[str, Any] = {
+    "version_table": VERSION_TABLE,
+    "transactional_ddl": True,
+    "compare_type": True,
+    "render_item": operations.render_item,
+    "autogenerate_plugins": list(operations.PLUGINS),
+}
 
 # Alembic keeps its context in module globals, so two threads would get in each other's way.
 _alembic = threading.Lock()
@@ -45,7 +55,8 @@ def migrations_directory() -> Path:
 
 def config() -> Config:
     """Return the Alembic configuration, needing no file."""
-    configuration = Config()
+    # A stream of its own: Alembic prints what it finds, and that is not ours to print.
+    configuration = Config(stdout=io.StringIO())
     directory = str(migrations_directory()).replace("%", "%%")
     configuration.set_main_option("script_location", directory)
     configuration.set_main_option("path_separator", "os")
@@ -78,16 +89,19 @@ def refuse_newer_schema(connection: Connection) -> None:
         raise SchemaTooNewError(revision, head())
 
 
-def upgrade(
-    engine: Engine, backend: Backend, metadata: sa.MetaData, revision: str = "head"
-) -> None:
+def upgrade(engine: Engine, metadata: sa.MetaData, revision: str = "head") -> None:
     """Upgrade to `revision`, in one transaction."""
-    _migrate(engine, backend, metadata, lambda cfg: command.upgrade(cfg, _named(revision)))
+    _migrate(engine, metadata, lambda cfg: command.upgrade(cfg, _named(revision)))
 
 
-def downgrade(engine: Engine, backend: Backend, metadata: sa.MetaData, revision: str) -> None:
+def downgrade(engine: Engine, metadata: sa.MetaData, revision: str) -> None:
     """Downgrade to `revision`, or to nothing with "base", in one transaction."""
-    _migrate(engine, backend, metadata, lambda cfg: command.downgrade(cfg, _named(revision)))
+    _migrate(engine, metadata, lambda cfg: command.downgrade(cfg, _named(revision)))
+
+
+def check(engine: Engine, metadata: sa.MetaData) -> None:
+    """Raise `MigrationError` where the database differs from `metadata`."""
+    _migrate(engine, metadata, command.check)
 
 
 def _named(revision: str) -> str:
@@ -96,25 +110,25 @@ def _named(revision: str) -> str:
     return revision
 
 
-def check(engine: Engine, backend: Backend, metadata: sa.MetaData) -> None:
-    """Raise `MigrationError` where the database differs from `metadata`."""
-    _migrate(engine, backend, metadata, command.check)
-
-
-def _migrate(
-    engine: Engine, backend: Backend, metadata: sa.MetaData, run: Callable[[Config], None]
-) -> None:
-    writer = access_engine(engine, backend, Access.WRITE)
+def _migrate(engine: Engine, metadata: sa.MetaData, run: Callable[[Config], None]) -> None:
     try:
-        with _alembic, writer.connect() as connection, backend.migrating(connection):
-            refuse_newer_schema(connection)
+        with _alembic, _migrating(engine) as connection:
             configuration = config()
             configuration.attributes.update(connection=connection, metadata=metadata)
             run(configuration)
     except (CommandError, ResolutionError) as error:
         raise MigrationError(str(error)) from error
     finally:
-        backend.schema_changed(engine)
+        backend_of(engine).schema_changed(engine)
+
+
+@contextmanager
+def _migrating(engine: Engine) -> Iterator[Connection]:
+    """Give a connection that alone may change the schema, and that knows all of it."""
+    writer = access_engine(engine, Access.WRITE)
+    with writer.connect() as connection, backend_of(engine).migrating(connection):
+        refuse_newer_schema(connection)
+        yield connection
 
 
 def run_environment(context: EnvironmentContext | Any, metadata: sa.MetaData) -> None:
@@ -133,12 +147,11 @@ def _run_standalone(context: Any, metadata: sa.MetaData) -> None:
     """Serve the `alembic` command, which brings no connection."""
     try:
         engine = create_engine(Settings.load())
-        backend = attach(engine)
-        writer = access_engine(engine, backend, Access.WRITE)
-        with writer.connect() as connection, backend.migrating(connection):
-            refuse_newer_schema(connection)
-            _run_online(context, connection, metadata)
-        engine.dispose()
+        try:
+            with _migrating(engine) as connection:
+                _run_online(context, connection, metadata)
+        finally:
+            engine.dispose()
     except DatastoreError as error:
         raise CommandError(str(error)) from error
 
@@ -170,15 +183,6 @@ def _run_offline(context: Any, metadata: sa.MetaData) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
-
-
-_OPTIONS: dict[str, Any] = {
-    "version_table": VERSION_TABLE,
-    "transactional_ddl": True,
-    "compare_type": True,
-    "render_item": operations.render_item,
-    "autogenerate_plugins": list(operations.PLUGINS),
-}
 
 
 def describe_schema(connection: Connection, backend: Backend) -> DatabaseSchema:

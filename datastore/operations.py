@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from types import SimpleNamespace
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -58,7 +58,7 @@ class SearchOperation(MigrateOperation):
 
 
 class CreateIndexOperation(SearchOperation):
-    """Create it."""
+    """CREATE of the index that its definition describes."""
 
     def reverse(self) -> MigrateOperation:
         """Return what the downgrade does."""
@@ -66,7 +66,7 @@ class CreateIndexOperation(SearchOperation):
 
 
 class DropIndexOperation(SearchOperation):
-    """Drop it."""
+    """DROP of the index that its definition describes."""
 
     def reverse(self) -> MigrateOperation:
         """Return what the downgrade does."""
@@ -214,11 +214,10 @@ def _render_drop(context: AutogenContext, operation: DropIndexOperation) -> str:
 
 def _render(context: AutogenContext, verb: str, definition: IndexDefinition) -> str:
     context.imports.add("from datastore import operations")
-    positional = 3  # name, table, and the column or columns
     values = {field.name: getattr(definition, field.name) for field in fields(definition)}
     leading = [values.pop(name) for name in ("name", "table")]
     leading.append(values.pop("column") if "column" in values else list(values.pop("columns")))
-    arguments = [repr(value) for value in leading[:positional]]
+    arguments = [repr(value) for value in leading]
     arguments += [f"{name}={value!r}" for name, value in values.items() if value is not None]
     return f"operations.{verb}_{definition.kind}_index({', '.join(arguments)})"
 
@@ -235,8 +234,7 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | bool:
 def include_name_for(
     connection: sa.Connection, metadata: sa.MetaData
 ) -> Callable[[str | None, str, Any], bool]:
-    """Return the `include_name` of `env.py`: the tables of `metadata`, and of them what is
-    declared.
+    """Return the `include_name` of `env.py`: of the tables of `metadata`, what is declared.
 
     Tables of others in the same database are theirs, and the generated columns, indexes and shadow
     tables that search indexes consist of belong to those.
@@ -252,21 +250,12 @@ def include_name_for(
     return include_name
 
 
-def setup(plugin: Plugin) -> None:
-    """Register the comparator; called once, by `install`."""
-    plugin.add_autogenerate_comparator(
+@cache
+def install() -> None:
+    """Make the comparator known to Alembic; `env.py` calls it, and may call it again."""
+    Plugin(PLUGINS[1]).add_autogenerate_comparator(
         _compare, "schema", "search_indexes", priority=DispatchPriority.LAST
     )
-
-
-_installed: list[str] = []
-
-
-def install() -> None:
-    """Make the plug-in known to Alembic; `env.py` calls it, and may call it again."""
-    if not _installed:
-        Plugin.setup_plugin_from_module(SimpleNamespace(setup=setup), PLUGINS[1])  # type: ignore[arg-type]
-        _installed.append(PLUGINS[1])
 
 
 def _compare(
@@ -276,15 +265,14 @@ def _compare(
     if connection is None:
         return PriorityDispatchResult.CONTINUE
     objects = backend_class(connection.dialect.name)().search_objects(connection)
-    declared = [index.definition for index in search_indexes_of(context.metadata)]
+    declared = _declared(context.metadata)
     created = _to_create(objects, declared)
     first: list[MigrateOperation] = [
         DropIndexOperation(d) for d in _to_drop(context, objects, declared)
     ]
     if any(isinstance(definition, VectorIndexDefinition) for definition in created):
         first.insert(0, EnableVectorsOperation())
-    # Created behind the tables' own operations: a table that is moved loses its triggers on the
-    # way.
+    # Created behind the tables' own operations: a table that is moved loses its triggers by it.
     upgrade_ops.ops = [*first, *upgrade_ops.ops, *map(CreateIndexOperation, created)]
     return PriorityDispatchResult.CONTINUE
 
@@ -312,7 +300,6 @@ def _names(definitions: Iterable[IndexDefinition]) -> set[str]:
     return {definition.name for definition in definitions}
 
 
-def search_indexes_of(metadata: Any) -> list[Any]:
-    """Return the search indexes of one metadata or of several."""
+def _declared(metadata: Any) -> list[IndexDefinition]:
     several = metadata if isinstance(metadata, list | tuple) else [metadata]
-    return [index for one in several if one is not None for index in search_indexes(one)]
+    return [index.definition for one in several if one is not None for index in search_indexes(one)]

@@ -76,19 +76,21 @@ class FullTextIndexDefinition(IndexDefinition):
     kind: ClassVar[str] = "full_text"
 
 
-def from_fingerprint(text: str) -> IndexDefinition:
-    """Read what `IndexDefinition.fingerprint` wrote; raise `ValueError` for anything else."""
-    fields = json.loads(text.removeprefix(FINGERPRINT))
+def from_fingerprint(text: str | None) -> IndexDefinition | None:
+    """Read what `IndexDefinition.fingerprint` wrote; None for anything else."""
+    if text is None or not text.startswith(FINGERPRINT):
+        return None
     classes = {cls.kind: cls for cls in (VectorIndexDefinition, FullTextIndexDefinition)}
     try:
+        fields = json.loads(text.removeprefix(FINGERPRINT))
         cls = classes[fields.pop("kind")]
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in fields.items()
         }
         return cls(**values)
-    except (KeyError, TypeError, AttributeError):
-        raise ValueError("not the fingerprint of a search index") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 class SearchIndex(SchemaItem):
@@ -96,6 +98,9 @@ class SearchIndex(SchemaItem):
 
     table: sa.Table
     columns: tuple[sa.Column[Any], ...]
+    #: The table whose rows are found, and its integer primary key.
+    target: sa.Table
+    key: sa.Column[Any]
 
     def __init__(self, name: str, *columns: sa.Column[Any] | str) -> None:
         if not columns:
@@ -129,6 +134,11 @@ class SearchIndex(SchemaItem):
 
     def _before_drop(self, target: sa.Table, connection: Connection, **_: Any) -> None:
         self.drop(connection)
+
+    @property
+    def public_id(self) -> sa.Column[Any]:
+        """What hits are known by and ties are broken by: column `id`, or else the integer key."""
+        return self.target.c.get("id", self.key)
 
     @property
     def definition(self) -> IndexDefinition:
@@ -179,8 +189,8 @@ class VectorIndex(SearchIndex):
         super()._attach(table)
         if not isinstance(self.column.type, Vector):
             raise ConfigurationError(f"vector index {self.name}: {self.column.name} is no Vector")
-        self.found = table if self._of is None else self._of
-        self.key = integer_key(self.found, self.name)
+        self.target = table if self._of is None else self._of
+        self.key = _integer_key(self.target, self.name)
         self.reference = self.key if self._of is None else _reference(table, self.key, self.name)
         event.listen(table, "before_create", self._before_create)
 
@@ -231,8 +241,8 @@ class FullTextIndex(SearchIndex):
 
     def _attach(self, table: Any) -> None:
         super()._attach(table)
-        self.found = table
-        self.key = integer_key(table, self.name)
+        self.target = table
+        self.key = _integer_key(table, self.name)
         unknown = self.weights.keys() - {column.name for column in self.columns}
         if unknown or not all(weight > 0 for weight in self.weights.values()):
             raise ConfigurationError(
@@ -268,7 +278,7 @@ def search_indexes(metadata: sa.MetaData) -> tuple[SearchIndex, ...]:
     return tuple(metadata.info.get(_INFO_KEY, ()))
 
 
-def integer_key(table: sa.Table, index: str) -> sa.Column[Any]:
+def _integer_key(table: sa.Table, index: str) -> sa.Column[Any]:
     """Return the single integer primary key, or refuse the table: rows are found again by it."""
     keys = list(table.primary_key)
     if len(keys) == 1 and keys[0].type._type_affinity is sa.Integer:
@@ -277,11 +287,6 @@ def integer_key(table: sa.Table, index: str) -> sa.Column[Any]:
         f"search index {index}: table {table.name} needs one integer primary key, since rows are "
         "found again by it; a text id may stand beside it as a unique column"
     )
-
-
-def public_id(table: sa.Table, index: str) -> sa.Column[Any]:
-    """Return what hits are known and ties broken by: column `id`, or else the integer key."""
-    return table.c["id"] if "id" in table.c else integer_key(table, index)
 
 
 def _reference(table: sa.Table, key: sa.Column[Any], index: str) -> sa.Column[Any]:

@@ -10,7 +10,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.sql import ColumnElement, FromClause
 
 from datastore.backends.base import Backend
-from datastore.errors import InvalidValueError, UnknownNameError
+from datastore.errors import UnknownNameError
 from datastore.results import (
     Method,
     SearchHit,
@@ -24,15 +24,13 @@ from datastore.schema import (
     Metric,
     SearchIndex,
     VectorIndex,
-    public_id,
     search_indexes,
 )
 from datastore.snippets import Marks, snippet
-from datastore.sql import CANDIDATE_POOL, check_weights, conditions, hybrid, matching, nearest
+from datastore.sql import Filter, hybrid, matching, nearest
 from datastore.textquery import TextQuery
 from datastore.types import as_vector
 
-Filter: TypeAlias = ColumnElement[bool] | Mapping[str, Any] | None
 RowDict: TypeAlias = Mapping[str, Any]
 Index = TypeVar("Index", bound=SearchIndex)
 
@@ -76,7 +74,7 @@ class Searches:
             index,
             as_vector(query, index.dimensions),
             limit,
-            filter=_expression(found, filter),
+            filter=filter,
             metric=measure,
             model=self.embedding_model if index.model is not None else None,
         )
@@ -106,7 +104,7 @@ class Searches:
         found = self.table(table)
         names = [columns] if isinstance(columns, str) else list(columns)
         index = self._index(FullTextIndex, found, names)
-        hits = matching(index, query, limit, filter=_expression(found, filter))
+        hits = matching(index, query, limit, filter=filter)
         ranked = (
             SearchHit(
                 id_,
@@ -128,14 +126,13 @@ class Searches:
         limit: int = 10,
         filter: Filter = None,
         weights: tuple[float, float] | None = None,
-        pool: int = CANDIDATE_POOL,
         metric: Metric | None = None,
         marks: Marks | None = None,
     ) -> SearchResult[RowDict]:
         """Find rows by text and vector together, fused by reciprocal rank in one statement.
 
-        `weights` (1, 1 unless given) are those of text and vector; `pool` is the depth of each
-        list; `marks` are those of snippets, as in `full_text_search`.
+        `weights` (1, 1 unless given) are those of text and vector; `marks` are those of snippets,
+        as in `full_text_search`.
         """
         found = self.table(table)
         text_index = self._index(FullTextIndex, found)
@@ -147,9 +144,8 @@ class Searches:
             text=text,
             vector=as_vector(vector, vector_index.dimensions),
             k=limit,
-            filter=_expression(found, filter),
-            weights=tuple(check_weights(both)),  # type: ignore[arg-type]
-            pool=pool,
+            filter=filter,
+            weights=both,
             metric=metric,
             model=self.embedding_model if vector_index.model is not None else None,
         )
@@ -179,7 +175,7 @@ class Searches:
         declared = [
             index
             for index in search_indexes(found.metadata)
-            if isinstance(index, kind) and getattr(index, "found", None) is found
+            if isinstance(index, kind) and index.target is found
         ]
         chosen = [
             index
@@ -197,26 +193,16 @@ class Searches:
     def _rows(
         self, index: Any, hits: FromClause, measure: ColumnElement[Any]
     ) -> Iterable[tuple[Any, float, RowDict]]:
-        found: sa.Table = index.found
+        found: sa.Table = index.target
         statement = (
             sa.select(found, measure.label(_MEASURE))
             .join(hits, index.key == hits.c[index.key.name])
             .order_by(hits.c.rank)
         )
-        id_name = public_id(found, index.name).name
+        id_name = index.public_id.name
         for row in self.query(statement):
             values = {name: value for name, value in row.items() if name != _MEASURE}
             yield values[id_name], row[_MEASURE], values
-
-
-def _expression(table: sa.Table, filter: Filter) -> ColumnElement[bool] | None:
-    if filter is None or isinstance(filter, ColumnElement):
-        return filter
-    if isinstance(filter, Mapping):
-        return conditions(table, filter)
-    raise InvalidValueError(
-        f"filter: expected a Core expression or a mapping, got {type(filter).__name__}"
-    )
 
 
 def _snippet(
@@ -230,10 +216,9 @@ def _snippet(
 
 def _result(
     hits: Iterable[SearchHit[RowDict]],
-    method: str,
+    method: Method,
     indexes: Sequence[SearchIndex],
     notes: tuple[str, ...] = (),
 ) -> SearchResult[RowDict]:
     names = tuple(index.name for index in indexes)
-    how: Method = "fallback" if method == "fallback" else "exact"
-    return SearchResult(tuple(hits), how, names, notes)
+    return SearchResult(tuple(hits), method, names, notes)

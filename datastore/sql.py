@@ -8,7 +8,7 @@ are bound, so one statement serves every search; a backend renders each construc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
@@ -27,11 +27,12 @@ from datastore.schema import (
     Metric,
     SearchIndex,
     VectorIndex,
-    public_id,
     unsupported,
 )
 from datastore.textquery import TextQuery, TextQueryType
 from datastore.types import TextArray, Vector
+
+Filter: TypeAlias = ColumnElement[bool] | Mapping[str, Any] | None
 
 #: The constant of reciprocal rank fusion (Cormack, Clarke, Buettcher: "Reciprocal Rank Fusion
 #: outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009).
@@ -147,14 +148,12 @@ class Nearest(SearchFunction):
     def scan(self) -> sa.Select[*tuple[Any, ...]]:
         """Select key and `distance` of every row that fulfils the filter, in no order."""
         index = self.index
-        rows: FromClause = index.found
-        if index.table is not index.found:
-            rows = index.found.join(index.table, index.reference == index.key)
+        rows: FromClause = index.target
+        if index.table is not index.target:
+            rows = index.target.join(index.table, index.reference == index.key)
         measure = distance(index.column, self.query, self.metric).label("distance")
         return (
-            sa.select(
-                index.key.label("key"), public_id(index.found, index.name).label("id"), measure
-            )
+            sa.select(index.key.label("key"), index.public_id.label("id"), measure)
             .select_from(rows)
             .where(index.column.is_not(None), self.condition)
             .correlate(None)
@@ -175,7 +174,7 @@ def nearest(
     vector: Any,
     k: Any = 10,
     *,
-    filter: ColumnElement[bool] | None = None,
+    filter: Filter = None,
     metric: Metric | None = None,
     model: Any = None,
 ) -> TableValuedAlias:
@@ -186,17 +185,17 @@ def nearest(
     needed where the index keeps several; `metric` is the index's own unless given. `vector`, `k`
     and `model` may be values or bind parameters. Equal distances are ordered by the public id.
     """
-    condition = _condition(filter)
+    narrowed = condition(index.target, filter)
     if index.model is not None:
         if model is None:
             raise InvalidValueError(f"vector index {index.name}: expected the name of a model")
-        condition = sa.and_(index.model == model, condition)
+        narrowed = sa.and_(index.model == model, narrowed)
     element = Nearest(
         index,
         index.metric if metric is None else metric,
         _bound(vector, Vector(index.dimensions)),
         limit_clause(k),
-        condition,
+        narrowed,
     )
     return element.table_valued(
         sa.column(index.key.name, index.key.type),
@@ -210,7 +209,7 @@ def matching(
     query: str | TextQuery | ColumnElement[Any],
     k: Any = 10,
     *,
-    filter: ColumnElement[bool] | None = None,
+    filter: Filter = None,
 ) -> TableValuedAlias:
     """Select the `k` rows that match `query` best: columns `<key>`, `rank`, `relevance`.
 
@@ -221,7 +220,7 @@ def matching(
         index,
         _bound(query, TextQueryType(index.language)),
         limit_clause(k),
-        _condition(filter),
+        condition(index.target, filter),
     )
     return element.table_valued(
         sa.column(index.key.name, index.key.type),
@@ -237,7 +236,7 @@ def hybrid(
     text: Any,
     vector: Any,
     k: Any = 10,
-    filter: ColumnElement[bool] | None = None,
+    filter: Filter = None,
     weights: tuple[float, float] = (1.0, 1.0),
     pool: int = CANDIDATE_POOL,
     metric: Metric | None = None,
@@ -249,12 +248,12 @@ def hybrid(
     statement and so in one snapshot. `weights` are those of text and vector. Both indexes must find
     rows of the same table.
     """
-    if text_index.found is not vector_index.found:
+    if text_index.target is not vector_index.target:
         raise InvalidValueError(
-            f"hybrid: {text_index.name} finds rows of {text_index.found.name}, "
-            f"{vector_index.name} of {vector_index.found.name}"
+            f"hybrid: {text_index.name} finds rows of {text_index.target.name}, "
+            f"{vector_index.name} of {vector_index.target.name}"
         )
-    found, key = text_index.found, text_index.key
+    found, key = text_index.target, text_index.key
     pool = max(pool, k) if isinstance(k, int) else pool
     lists = [
         matching(text_index, text, pool, filter=filter),
@@ -266,26 +265,26 @@ def hybrid(
                 hits.c[key.name].label("key"),
                 (sa.literal(weight, sa.Double()) / (RRF_K + hits.c.rank)).label("vote"),
             )
-            for hits, weight in zip(lists, check_weights(weights), strict=True)
+            for hits, weight in zip(lists, _checked_weights(weights), strict=True)
         )
     ).subquery("votes")
     score = sa.func.sum(votes.c.vote).label("score")
     fused = sa.select(votes.c.key, score).group_by(votes.c.key).subquery("fused")
-    best = (fused.c.score.desc(), binary_order(public_id(found, text_index.name)))
+    order = (fused.c.score.desc(), binary_order(text_index.public_id))
     return (
         sa.select(
             fused.c.key.label(key.name),
-            sa.func.row_number().over(order_by=best).label("rank"),
+            sa.func.row_number().over(order_by=order).label("rank"),
             fused.c.score,
         )
         .join(found, key == fused.c.key)
-        .order_by(*best)
+        .order_by(*order)
         .limit(limit_clause(k))
         .subquery("hybrid")
     )
 
 
-def check_weights(weights: Sequence[float]) -> Sequence[float]:
+def _checked_weights(weights: Sequence[float]) -> Sequence[float]:
     """Return the two weights, or raise `InvalidValueError` where they rank nothing."""
     if len(weights) != 2 or not all(0 <= weight < float("inf") for weight in weights):
         raise InvalidValueError("weights: expected two finite numbers, none negative")
@@ -303,21 +302,29 @@ def limit_clause(k: Any) -> ColumnElement[int]:
     return sa.literal(min(k, 2**31 - 1), sa.Integer())
 
 
-def conditions(table: FromClause, equalities: Mapping[str, Any]) -> ColumnElement[bool]:
-    """Return the conjunction of `column = value`; raise `UnknownNameError` for a foreign name."""
-    unknown = [name for name in equalities if name not in table.c]
+def condition(table: FromClause, filter: Filter) -> ColumnElement[bool]:
+    """Return a filter as an expression: true without one, equalities for a mapping.
+
+    Raises `UnknownNameError` for a name that is no column of `table`, `InvalidValueError` for
+    anything that is neither a mapping nor an expression.
+    """
+    if filter is None:
+        return sa.true()
+    if isinstance(filter, ColumnElement):
+        return filter
+    if not isinstance(filter, Mapping):
+        raise InvalidValueError(
+            f"filter: expected a Core expression or a mapping, got {type(filter).__name__}"
+        )
+    unknown = [name for name in filter if name not in table.c]
     if unknown:
         raise UnknownNameError(f"filter: {table.description} has no column {unknown[0]!r}")
-    return sa.and_(sa.true(), *(table.c[name] == value for name, value in equalities.items()))
-
-
-def _condition(filter: ColumnElement[bool] | None) -> ColumnElement[bool]:
-    return sa.true() if filter is None else filter
+    return sa.and_(sa.true(), *(table.c[name] == value for name, value in filter.items()))
 
 
 def _bound(value: Any, type_: sa.types.TypeEngine[Any]) -> ColumnElement[Any]:
     if isinstance(value, sa.BindParameter):
-        return sa.type_coerce(value, type_) if value.type._isnull else value
+        return sa.type_coerce(value, type_) if isinstance(value.type, sa.types.NullType) else value
     return value if isinstance(value, ColumnElement) else sa.literal(value, type_)
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 
@@ -19,8 +20,8 @@ from sqlalchemy.sql import Executable
 
 from datastore import migrate
 from datastore.backends.base import Access, Backend, Capability
-from datastore.engine import access_engine, attach, create_engine, describe, translated
-from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, TransientError
+from datastore.engine import access_engine, backend_of, create_engine, describe, translated
+from datastore.errors import ConfigurationError, DatabaseError, TransientError
 from datastore.results import DatabaseSchema, RunResult
 from datastore.search import Searches
 from datastore.settings import Settings
@@ -84,7 +85,7 @@ class Datastore(Verbs):
         settings: Settings | None = None,
     ) -> None:
         self.engine = engine
-        self.backend: Backend = attach(engine)
+        self.backend: Backend = backend_of(engine)
         self.settings = settings or Settings.load()
         self.embedding_model = self.settings.embedding.model
         self._metadata = metadata
@@ -156,36 +157,38 @@ class Datastore(Verbs):
     ) -> T:
         """Call `fn(transaction, ...)` and commit; again, after a pause, on a `TransientError`.
 
-        `fn` runs up to six times, so it should do nothing that a rollback does not undo.
+        `fn` may run several times, so it should do nothing that a rollback does not undo.
         """
-        for attempt in range(RETRIES):
+        attempt = 0
+        while True:
             try:
                 with self.transaction() as transaction:
                     return fn(transaction, *args, **kwargs)
             except TransientError:
-                time.sleep(random.uniform(0, FIRST_PAUSE * 2**attempt))  # noqa: S311
-        with self.transaction() as transaction:
-            return fn(transaction, *args, **kwargs)
+                if attempt == RETRIES:
+                    raise
+            time.sleep(random.uniform(0, FIRST_PAUSE * 2**attempt))  # noqa: S311
+            attempt += 1
 
     def migrate(self, revision: str = "head") -> None:
         """Upgrade the schema, under a lock that lets one process at a time do so."""
         with translated(self.backend):
-            migrate.upgrade(self.engine, self.backend, self.metadata, revision)
+            migrate.upgrade(self.engine, self.metadata, revision)
 
     def downgrade(self, revision: str) -> None:
         """Downgrade the schema; "base" takes everything away, the data included."""
         with translated(self.backend):
-            migrate.downgrade(self.engine, self.backend, self.metadata, revision)
+            migrate.downgrade(self.engine, self.metadata, revision)
 
     def optimize(self) -> None:
-        """Refresh what searches and the query planner need after many changes."""
+        """Merge full-text indexes and refresh the planner's statistics, after many changes."""
         with self.backend.writing(), self._connection(Access.STATEMENT) as connection:
             self.backend.optimize(connection)
 
-    def backup(self, path: str) -> None:
+    def backup(self, path: str | Path) -> None:
         """Copy the database to a new file while it is in use; `CapabilityError` on a server."""
         with self._connection(Access.STATEMENT) as connection:
-            self.backend.backup(connection, path)
+            self.backend.backup(connection, str(path))
 
     def schema(self) -> DatabaseSchema:
         """Describe what is in the database."""
@@ -204,7 +207,7 @@ class Datastore(Verbs):
 
     @cached_property
     def _engines(self) -> dict[Access, Engine]:
-        return {access: access_engine(self.engine, self.backend, access) for access in Access}
+        return {access: access_engine(self.engine, access) for access in Access}
 
     def _refuse_newer_schema(self) -> None:
         with self._connection(Access.STATEMENT) as connection:
@@ -225,9 +228,11 @@ class Transaction(Verbs):
         self._access = access
         self._outer = outer
         self._stack = ExitStack()
-        self._open: sa.engine.Transaction | None = None
-        self._conn: Connection | None = None
-        self._state: dict[str, bool] = outer._state if outer else {"failed": False}
+        self._connected: Connection | None = None
+        self._begun: sa.engine.Transaction | None = None
+        # Whether a statement has failed concerns the transaction as a whole, savepoints included.
+        self._outermost: Transaction = outer._outermost if outer else self
+        self._failed = False
 
     @property
     def metadata(self) -> sa.MetaData:  # type: ignore[override]
@@ -235,7 +240,7 @@ class Transaction(Verbs):
         return self.store.metadata
 
     def __enter__(self) -> Self:
-        if self._conn is not None:
+        if self._connected is not None:
             raise DatabaseError("a transaction is entered once; ask the store for another")
         try:
             with translated(self.backend):
@@ -247,13 +252,13 @@ class Transaction(Verbs):
 
     def _begin(self) -> None:
         if self._outer is not None:
-            self._conn = self._outer._usable()
-            self._open = self._conn.begin_nested()
+            self._connected = self._outer._usable()
+            self._begun = self._connected.begin_nested()
             return
         if self._access is Access.WRITE:
             self._stack.enter_context(self.backend.writing())
-        self._conn = self._stack.enter_context(self.store._engines[self._access].connect())
-        self._open = self._conn.begin()
+        self._connected = self._stack.enter_context(self.store._engines[self._access].connect())
+        self._begun = self._connected.begin()
 
     def __exit__(
         self,
@@ -262,11 +267,11 @@ class Transaction(Verbs):
         traceback: TracebackType | None,
     ) -> None:
         with self._stack:
-            if self._open is None or (error is not None and not self._open.is_active):
+            if self._begun is None or (error is not None and not self._begun.is_active):
                 return
             if error is not None:
                 self.rollback()
-            elif self._state["failed"]:
+            elif self._outermost._failed:
                 self.rollback()
                 raise DatabaseError("rolled back: a statement of this transaction had failed")
             else:
@@ -274,9 +279,8 @@ class Transaction(Verbs):
 
     def commit(self) -> None:
         """Make the changes last (those of a savepoint: part of the transaction around it)."""
-        if self._state["failed"]:
-            raise DatabaseError("a statement of this transaction has failed; roll it back")
-        transaction = self._finish()
+        self._usable()
+        transaction = self._ended()
         try:
             with translated(self.backend):
                 transaction.commit()
@@ -286,8 +290,8 @@ class Transaction(Verbs):
 
     def rollback(self) -> None:
         """Undo everything since the beginning of this transaction or savepoint."""
-        transaction = self._finish()
-        self._state["failed"] = False
+        transaction = self._ended()
+        self._outermost._failed = False
         with translated(self.backend):
             transaction.rollback()
 
@@ -295,19 +299,21 @@ class Transaction(Verbs):
         """Return a savepoint: an inner transaction that can be rolled back alone."""
         return Transaction(self.store, self._access, self)
 
-    def _finish(self) -> sa.engine.Transaction:
-        transaction, self._open = self._open, None
+    def _active(self) -> sa.engine.Transaction:
         # Inactive: a savepoint whose transaction has ended.
-        if transaction is None or not transaction.is_active:
+        if self._begun is None or not self._begun.is_active:
             raise DatabaseError("the transaction is over, or was not entered")
+        return self._begun
+
+    def _ended(self) -> sa.engine.Transaction:
+        transaction, self._begun = self._active(), None
         return transaction
 
     def _usable(self) -> Connection:
-        if self._open is None or self._conn is None or not self._open.is_active:
-            raise DatabaseError("the transaction is over, or was not entered")
-        if self._state["failed"]:
+        self._active()
+        if self._outermost._failed or self._connected is None:
             raise DatabaseError("a statement of this transaction has failed; roll it back")
-        return self._conn
+        return self._connected
 
     @contextmanager
     def _connection(self, access: Access) -> Iterator[Connection]:
@@ -316,7 +322,7 @@ class Transaction(Verbs):
             try:
                 yield connection
             except (exc.DBAPIError, OverflowError, UnicodeError):
-                self._state["failed"] = True
+                self._outermost._failed = True
                 raise
 
 
@@ -384,6 +390,3 @@ def _last_insert_id(result: CursorResult[Any]) -> int | None:
         return None
     keys = result.inserted_primary_key
     return keys[0] if keys and len(keys) == 1 and isinstance(keys[0], int) else None
-
-
-__all__ = ["Datastore", "DatastoreError", "RunResult", "Transaction", "load_metadata"]

@@ -1,7 +1,8 @@
-"""Portable column types: one Python value, one meaning, a half per dialect.
+"""Portable column types: one Python value, one meaning, a dialect-level type for each dialect.
 
-A portable type checks and normalises the value; its dialect half, registered by a backend, names
-the column type and does the wire format. What one engine would refuse, both refuse, with one error.
+A portable type checks and normalises the value; its dialect-level type, registered by a backend,
+names the column type and does the wire format. What one engine would refuse, both refuse, with one
+error.
 
 | type           | Python                | SQLite                      | PostgreSQL          |
 |----------------|-----------------------|-----------------------------|---------------------|
@@ -31,38 +32,36 @@ from datastore.errors import DimensionError, InvalidValueError
 
 T = TypeVar("T")
 FloatVector: TypeAlias = NDArray[np.float32]
-DialectHalf: TypeAlias = Callable[[Any], TypeEngine[Any]]
+DialectType: TypeAlias = Callable[[Any], TypeEngine[Any]]
 
 #: pgvector's limit on the dimensions of a stored vector (README of pgvector 0.8, "Vector Type").
 MAX_DIMENSIONS = 16_000
 #: What a 64-bit signed integer holds, the widest integer of both engines.
 INT64 = range(-(2**63), 2**63)
 
-_halves: dict[tuple[type[Any], str], DialectHalf] = {}
+_dialect_types: dict[tuple[type[Any], str], DialectType] = {}
 
 
-def register_half(portable: type[PortableType[Any]], dialect: str, half: DialectHalf) -> None:
-    """Let `half(portable_type)` build the type that stands for `portable` in `dialect`."""
-    _halves[portable, dialect] = half
+def register_dialect_type(
+    portable: type[PortableType[Any]], dialect: str, build: DialectType
+) -> None:
+    """Let `build(portable_type)` make the dialect-level type of `portable`; backends call this."""
+    _dialect_types[portable, dialect] = build
 
 
 class PortableType(TypeDecorator[T]):
-    """Base of the portable types; without a half for a dialect, its plain `impl` is used."""
+    """Base of the portable types; a dialect without a type of its own uses the plain `impl`."""
 
     __abstract__ = True
     cache_ok = True  # SQLAlchemy asks every class for its own
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the half that a backend registered for this dialect."""
-        half = _halves.get((type(self), dialect.name))
-        return half(self) if half else self.impl_instance
+        """Return the type that a backend registered for this dialect."""
+        build = _dialect_types.get((type(self), dialect.name))
+        return build(self) if build else self.impl_instance
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
-
-    def process_literal_param(self, value: T | None, dialect: Dialect) -> Any:
-        """Check a value that is rendered into SQL text as strictly as a bound one."""
-        return self.process_bind_param(value, dialect)
 
 
 class Text(PortableType[str]):
@@ -165,10 +164,6 @@ class Vector(PortableType[FloatVector]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> FloatVector | None:
         """Raise `DimensionError` or `InvalidValueError` as `as_vector` does."""
         return None if value is None else as_vector(value, self.dimensions)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> FloatVector | None:
-        """Return a read-only array of float32."""
-        return value  # type: ignore[no-any-return]
 
 
 def as_vector(value: Any, dimensions: int | None = None) -> FloatVector:

@@ -9,18 +9,16 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.sql import ColumnElement
 
-from datastore import SearchResult, Transaction, each, upsert
+from datastore import SearchHit, SearchResult, Transaction, each, upsert
 from datastore.errors import InvalidValueError, NotFoundError
 from datastore.snippets import Marks
-from datastore.sql import conditions
+from datastore.sql import Filter, condition
 from repositories.base import Repository, batches, now, settings_of
 from repositories.records import Chunk
 from repositories.spaces import check_query, check_vectors
 from repositories.tables import chunk_embeddings, chunks
 
-Filter: TypeAlias = ColumnElement[bool] | Mapping[str, Any] | None
 Row: TypeAlias = Mapping[Any, Any]
 
 #: Chunks beside their embeddings under the bound `model`, those without one included.
@@ -159,18 +157,18 @@ class ChunkRepository(Repository):
         The chunks of hits come without their embeddings. Raises `InvalidValueError` where neither
         text nor embedding is given, `DimensionError` for an embedding of another length.
         """
-        condition = self._condition(filter)
+        mine = sa.and_(chunks.c.namespace == self.namespace, condition(chunks, filter))
         metric = settings_of(self.session).embedding.metric
         if embedding is None:
             if text is None:
                 raise InvalidValueError("search: expected a text, an embedding, or both")
             found = self.session.full_text_search(
-                chunks, "content", text, limit, filter=condition, marks=marks
+                chunks, "content", text, limit, filter=mine, marks=marks
             )
         elif text is None:
             vector = check_query(self.session, embedding)
             found = self.session.vector_search(
-                chunks, "embedding", vector, limit, filter=condition, metric=metric
+                chunks, "embedding", vector, limit, filter=mine, metric=metric
             )
         else:
             vector = check_query(self.session, embedding)
@@ -179,7 +177,7 @@ class ChunkRepository(Repository):
                 text=text,
                 vector=vector,
                 limit=limit,
-                filter=condition,
+                filter=mine,
                 metric=metric,
                 marks=marks,
             )
@@ -188,13 +186,6 @@ class ChunkRepository(Repository):
     def _parameters(self, **values: Any) -> dict[str, Any]:
         model = settings_of(self.session).embedding.model
         return {"namespace": self.namespace, "model": model, **values}
-
-    def _condition(self, filter: Filter) -> ColumnElement[bool]:
-        mine = chunks.c.namespace == self.namespace
-        if filter is None:
-            return mine
-        narrower = conditions(chunks, filter) if isinstance(filter, Mapping) else filter
-        return sa.and_(mine, narrower)
 
     def _insert(self, transaction: Transaction, batch: Sequence[Chunk]) -> int:
         transaction.execute(_INSERT, [_values(chunk, self.namespace) for chunk in batch])
@@ -300,7 +291,7 @@ def _with_records(
     found: SearchResult[Mapping[str, Any]], min_score: float | None
 ) -> SearchResult[Chunk]:
     hits = tuple(
-        replace(hit, row=_chunk(hit.row))
+        SearchHit(hit.id, hit.score, _chunk(hit.row), hit.distance, hit.relevance, hit.snippet)
         for hit in found
         if min_score is None or hit.score >= min_score
     )

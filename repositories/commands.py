@@ -106,18 +106,18 @@ def _progress(invocation: Invocation) -> Progress:
 
 
 def _as_document(report: IndexReport) -> dict[str, Any]:
-    counts = {name: getattr(report, name) for name in _COUNTS}
-    return {**counts, "chunks": report.chunks, "files": [asdict(file) for file in report.files]}
-
-
-_COUNTS = ("added", "changed", "unchanged", "removed", "skipped")
+    return {
+        **{str(outcome): count for outcome, count in report.counts.items()},
+        "chunks": report.chunks,
+        "files": [asdict(file) for file in report.files],
+    }
 
 
 def _index_lines(report: IndexReport) -> Iterator[RenderableType]:
     for file in report.files:
         if file.outcome == "skipped":
             yield styled(("skipped ", "yellow"), (f"{file.path}: {file.reason}", ""))
-    counts = ", ".join(f"{getattr(report, name)} {name}" for name in _COUNTS)
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items())
     yield styled(("indexed: ", "green"), (f"{counts}; {report.chunks} chunks", ""))
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 import sqlalchemy as sa
@@ -22,7 +22,9 @@ from repositories.chunks import WITH_EMBEDDINGS, ChunkRepository, content_hash
 from repositories.records import Chunk
 from repositories.tables import chunk_embeddings, chunks, sources
 
+#: What became of a file: "removed" is one that has gone, "skipped" one that cannot be read as text.
 Outcome: TypeAlias = Literal["added", "changed", "unchanged", "removed", "skipped"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 #: The files of a folder that are indexed; a file named by itself may have any suffix.
 SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst"})
@@ -66,33 +68,11 @@ class IndexReport:
 
     files: tuple[FileReport, ...]
 
-    def _count(self, outcome: Outcome) -> int:
-        return Counter(report.outcome for report in self.files)[outcome]
-
     @property
-    def added(self) -> int:
-        """Files that were not there before."""
-        return self._count("added")
-
-    @property
-    def changed(self) -> int:
-        """Files whose content had changed."""
-        return self._count("changed")
-
-    @property
-    def unchanged(self) -> int:
-        """Files left as they were."""
-        return self._count("unchanged")
-
-    @property
-    def removed(self) -> int:
-        """Files that are no longer there."""
-        return self._count("removed")
-
-    @property
-    def skipped(self) -> int:
-        """Files that are no text."""
-        return self._count("skipped")
+    def counts(self) -> Mapping[Outcome, int]:
+        """How many files had each outcome, none left out."""
+        counted = Counter(report.outcome for report in self.files)
+        return {outcome: counted[outcome] for outcome in OUTCOMES}
 
     @property
     def chunks(self) -> int:
@@ -156,7 +136,7 @@ class MemoryManager:
         `path` is a prefix that their files begin with; with `marks` hits have a `snippet`.
         """
         below = None if path is None else chunks.c.path.startswith(path, autoescape=True)
-        embedding = None if self.embedder is None else self._embed([query])[0]
+        embedding = None if self.embedder is None else _embed(self.embedder, [query])[0]
         return self.chunks.search(
             query, embedding=embedding, limit=limit, filter=below, marks=marks
         )
@@ -230,25 +210,24 @@ class MemoryManager:
         present = self.chunks.by_path(path)
         known = {chunk.content for chunk in present if chunk.embedding is not None}
         wanted = [chunk for chunk in fresh if chunk.content not in known]
-        vectors = iter(self._embed([chunk.content for chunk in wanted]))
+        vectors = iter(_embed(self.embedder, [chunk.content for chunk in wanted]))
         return [
             chunk if chunk.content in known else replace(chunk, embedding=next(vectors))
             for chunk in fresh
         ]
 
-    def _embed(self, texts: Sequence[str]) -> list[FloatVector]:
-        if self.embedder is None:
-            return []
-        vectors: list[FloatVector] = []
-        for batch in batches(texts, EMBED_BATCH):
-            array = np.asarray(self.embedder(batch))
-            if array.ndim != 2 or len(array) != len(batch):
-                raise InvalidValueError(
-                    f"embedder: expected an array of shape ({len(batch)}, dimensions), "
-                    f"got {array.shape}"
-                )
-            vectors.extend(array)
-        return vectors
+
+def _embed(embedder: Embedder, texts: Sequence[str]) -> list[FloatVector]:
+    vectors: list[FloatVector] = []
+    for batch in batches(texts, EMBED_BATCH):
+        array = np.asarray(embedder(batch))
+        if array.ndim != 2 or len(array) != len(batch):
+            raise InvalidValueError(
+                f"embedder: expected an array of shape ({len(batch)}, dimensions), "
+                f"got {array.shape}"
+            )
+        vectors.extend(array)
+    return vectors
 
 
 def read_text(file: Path) -> str:

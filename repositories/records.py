@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from datastore import SearchHit, SearchResult
-
 
 @dataclass(frozen=True)
 class Chunk:
@@ -65,7 +63,3 @@ class Neighborhood:
     entities: Sequence[tuple[Entity, int]]
     relationships: Sequence[Relationship]
     truncated: bool
-
-
-ChunkHit = SearchHit[Chunk]
-ChunkResult = SearchResult[Chunk]

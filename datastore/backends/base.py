@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from datastore.errors import CapabilityError, DatabaseError, DatastoreError
+from datastore.results import Method
 from datastore.schema import IndexDefinition
 
 if TYPE_CHECKING:
@@ -119,8 +120,8 @@ class Backend:
         """Find the search indexes in the database, by their fingerprints."""
         return SearchObjects()
 
-    def search_method(self) -> tuple[str, tuple[str, ...]]:
-        """Return how vectors are searched (`"exact"`, `"fallback"`), and notes for the reader."""
+    def search_method(self) -> tuple[Method, tuple[str, ...]]:
+        """Return how vectors are searched, and notes for the reader."""
         return "exact", ()
 
     def optimize(self, connection: Connection) -> None:

@@ -19,9 +19,9 @@ from sqlalchemy.engine import Connection
 from datastore import migrate
 from datastore.backends.base import Access, Capability
 from datastore.cli.output import write, write_json
-from datastore.engine import access_engine, create_engine, translated
+from datastore.engine import access_engine, create_engine, describe, translated
 from datastore.errors import SchemaMissingError
-from datastore.settings import Settings, display_url
+from datastore.settings import Settings
 from datastore.store import Datastore
 
 LOGGERS = ("datastore", "alembic")
@@ -75,13 +75,13 @@ class Invocation:
 
 def location(store: Datastore) -> str:
     """Return the URL of the database, fit to be shown."""
-    return display_url(store.settings.database_url())
+    return describe(store.engine)
 
 
 @contextmanager
 def reading(store: Datastore) -> Iterator[Connection]:
     """Give a connection for what the verbs of a store do not read."""
-    engine = access_engine(store.engine, store.backend, Access.STATEMENT)
+    engine = access_engine(store.engine, Access.STATEMENT)
     with translated(store.backend), engine.connect() as connection:
         yield connection
 

@@ -19,6 +19,7 @@ LAYERS = (
     ("settings",),
     ("types",),
     ("textquery",),
+    ("snippets",),
     ("schema",),
     ("sql",),
     ("results",),

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from datastore import Datastore
 from repositories.graph import Direction, GraphRepository
 from repositories.records import Entity, Relationship
+from tests.real_data import needs_real_data, records
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+pytestmark = [needs_real_data, pytest.mark.optional]
 
 #: Entities within 1, 2, ... hops without the start: along the arrows, against them, either way.
 COUNTS = {
@@ -31,29 +26,24 @@ SIZES = {"wn18rr": (40_943, 93_003), "umls": (135, 6_529)}
 ORDER: tuple[Direction, ...] = ("out", "in", "both")
 
 
-def lines(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        yield from map(json.loads, file)
-
-
-def load(graph: GraphRepository, folder: Path) -> tuple[int, int]:
+def load(graph: GraphRepository, name: str) -> tuple[int, int]:
     entities = graph.add_entities(
         Entity(row["id"], row["name"], row["type"], row["description"])
-        for row in lines(folder / "entities.jsonl.gz")
+        for row in records(f"{name}/entities.jsonl.gz")
     )
     relationships = graph.add_relationships(
         Relationship(row["source"], row["target"], row["type"])
-        for row in lines(folder / "relationships.jsonl.gz")
+        for row in records(f"{name}/relationships.jsonl.gz")
     )
     return entities, relationships
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_hop_counts(store: Datastore, name: str) -> None:
-    if not (DATA / name).is_dir():
-        pytest.skip(f"there is no {DATA / name}")
+def test_as_many_entities_lie_within_each_number_of_hops_as_the_data_say(
+    store: Datastore, name: str
+) -> None:
     graph = GraphRepository(store, name)
-    assert load(graph, DATA / name) == SIZES[name]
+    assert load(graph, name) == SIZES[name]
     assert (graph.count_entities(), graph.count_relationships()) == SIZES[name]
     for start, by_direction in COUNTS[name].items():
         for direction, counts in zip(ORDER, by_direction, strict=True):

@@ -56,7 +56,7 @@ def outcomes(reports: Sequence[FileReport]) -> dict[str, str]:
 def test_a_folder_is_indexed_with_line_ranges(memory: MemoryManager, folder: Path) -> None:
     report = memory.index("notes")
     assert outcomes(report.files) == {"notes/deep/cars.txt": "added", "notes/fruit.md": "added"}
-    assert (report.added, report.chunks) == (2, 3)
+    assert (report.counts["added"], report.chunks) == (2, 3)
     (hit,) = memory.search("pear")
     assert (hit.row.path, hit.row.start_line, hit.row.end_line) == ("notes/fruit.md", 5, 7)
     assert hit.row.content == "# Pears\n\nPears are green."
@@ -66,7 +66,12 @@ def test_unchanged_files_are_not_touched(memory: MemoryManager, folder: Path) ->
     memory.index("notes")
     before = list(memory.chunks.all())
     report = memory.index("notes")
-    assert (report.unchanged, report.added, report.changed, report.chunks) == (2, 0, 0, 3)
+    assert (
+        report.counts["unchanged"],
+        report.counts["added"],
+        report.counts["changed"],
+        report.chunks,
+    ) == (2, 0, 0, 3)
     assert list(memory.chunks.all()) == before
 
 
@@ -80,7 +85,7 @@ def test_a_changed_file_keeps_the_ids_of_its_unchanged_chunks(
     text = (folder / "fruit.md").read_text()
     (folder / "fruit.md").write_text("# New\n\nPlums.\n\n" + text.replace("red", "yellow"))
     embedder.texts.clear()
-    assert memory.index("notes").changed == 1
+    assert memory.index("notes").counts["changed"] == 1
     plums, new_apples, same_pears = memory.chunks.by_path("notes/fruit.md")
     assert same_pears.id == pears.id
     np.testing.assert_array_equal(same_pears.embedding, pears.embedding)
@@ -111,7 +116,7 @@ def test_what_lies_outside_the_folder_is_not_removed(memory: MemoryManager, fold
 
 def test_a_single_file_of_any_suffix_is_indexed(memory: MemoryManager, folder: Path) -> None:
     (folder / "code.py").write_text("def answer(): ...\n")
-    assert memory.index(folder / "code.py").added == 1
+    assert memory.index(folder / "code.py").counts["added"] == 1
     assert [hit.row.path for hit in memory.search("answer")] == [(folder / "code.py").as_posix()]
 
 
@@ -167,9 +172,9 @@ def test_with_an_embedder_search_is_hybrid(store: Datastore, folder: Path) -> No
 def test_an_embedder_that_comes_later_embeds_what_is_there(store: Datastore, folder: Path) -> None:
     MemoryManager(store).index("notes")
     memory = MemoryManager(store, CountingEmbedder())
-    assert memory.index("notes").changed == 2
+    assert memory.index("notes").counts["changed"] == 2
     assert all(chunk.embedding is not None for chunk in memory.chunks.all())
-    assert memory.index("notes").unchanged == 2
+    assert memory.index("notes").counts["unchanged"] == 2
 
 
 def test_an_embedder_of_the_wrong_shape_is_refused(store: Datastore, folder: Path) -> None:
@@ -194,11 +199,11 @@ def test_a_file_that_fails_leaves_nothing_of_itself(store: Datastore, folder: Pa
     with pytest.raises(InvalidValueError):
         MemoryManager(store, Failing()).index(folder / "fruit.md")
     assert MemoryManager(store).chunks.count() == 0
-    assert MemoryManager(store).index(folder / "fruit.md").added == 1
+    assert MemoryManager(store).index(folder / "fruit.md").counts["added"] == 1
 
 
 def test_namespaces_index_apart(store: Datastore, folder: Path) -> None:
     mine, yours = MemoryManager(store, namespace="mine"), MemoryManager(store, namespace="yours")
     mine.index("notes")
     assert list(yours.search("pear")) == []
-    assert yours.index("notes").added == 2
+    assert yours.index("notes").counts["added"] == 2

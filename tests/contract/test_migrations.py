@@ -43,7 +43,7 @@ REVISIONS = ("0001", "0002", "0003")
 
 def check(store: Datastore, tables: sa.MetaData | None = None) -> None:
     """Raise `MigrationError` where the database differs from `tables`."""
-    migrate.check(store.engine, store.backend, metadata if tables is None else tables)
+    migrate.check(store.engine, metadata if tables is None else tables)
 
 
 def everything(store: Datastore) -> Any:

@@ -21,7 +21,7 @@ from datastore.backends.postgresql.indexes import (
     length_column,
     lexemes_column,
 )
-from datastore.schema import FullTextIndexDefinition, public_id
+from datastore.schema import FullTextIndexDefinition
 from datastore.sql import Matching
 
 #: The usual constants of BM25, and those of FTS5's bm25() (SQLite manual, FTS5, 5.1.1).
@@ -39,7 +39,7 @@ def bm25(element: Matching, compiler: Any, **kw: Any) -> str:
     kw.pop("from_linter", None)
     kw.pop("asfrom", None)
     definition, quote = element.index.definition, compiler.preparer.quote
-    table = compiler.preparer.format_table(element.index.found)
+    table = compiler.preparer.format_table(element.index.target)
     lexemes, length = quote(lexemes_column(definition)), quote(length_column(definition))
     configuration = CONFIGURATIONS[definition.language]
     query, limit = (compiler.process(part, **kw) for part in (element.query, element.limit))
@@ -104,19 +104,19 @@ FROM bm25_best ORDER BY {order})"""
 
 
 def _order(element: Matching) -> str:
-    is_text = public_id(element.index.found, element.index.name).type._type_affinity is sa.String
+    is_text = element.index.public_id.type._type_affinity is sa.String
     return 'relevance DESC, id COLLATE "C"' if is_text else "relevance DESC, id"
 
 
 def _candidates(element: Matching, compiler: Any, terms: str) -> sa.Select[*tuple[Any, ...]]:
     """Select the rows that hold one of `terms` and fulfil the query's conditions and the filter."""
     index, quote = element.index, compiler.preparer.quote
-    table, definition = compiler.preparer.format_table(index.found), index.definition
+    table, definition = compiler.preparer.format_table(index.target), index.definition
     lexemes = f"{table}.{quote(lexemes_column(definition))}"
     return (
         sa.select(
             index.key.label("key"),
-            public_id(index.found, index.name).label("id"),
+            index.public_id.label("id"),
             sa.literal_column(lexemes).label("lexemes"),
             sa.literal_column(f"{table}.{quote(length_column(definition))}").label("length"),
         )

@@ -51,7 +51,7 @@ _CODES: dict[str, tuple[type[DatabaseError], str]] = {
     "XX001": (CorruptDatabaseError, "the data on the server are damaged"),
     "XX002": (CorruptDatabaseError, "an index on the server is damaged"),
 }
-_UNDEFINED_TABLE = ("42P01",)
+_UNDEFINED_TABLE = "42P01"
 _UNDEFINED_NAME = ("42703", "42704", "42883")
 _QUOTED = re.compile(r'"([^"]+)"')
 
@@ -79,7 +79,7 @@ def translate(error: Any) -> DatastoreError:
         return _constraint(error, code)
     if code.startswith("22"):
         return InvalidValueError(f"a value is not valid for its type ({name}, {code})")
-    if code in _UNDEFINED_TABLE:
+    if code == _UNDEFINED_TABLE:
         return SchemaMissingError(f"there is no table {_first_name(error)}")
     if code in _UNDEFINED_NAME:
         return UnknownNameError(

@@ -8,7 +8,6 @@ check.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +16,6 @@ from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.base import SearchObjects
 from datastore.schema import (
-    FINGERPRINT,
     CreateFullTextIndex,
     CreateVectorIndex,
     DropFullTextIndex,
@@ -200,24 +198,14 @@ WHERE t.relnamespace = current_schema()::regnamespace""")
 
 def search_objects(connection: Connection) -> SearchObjects:
     """Read the search indexes of the current schema from its comments."""
-    rows = [row for row in connection.execute(_FINGERPRINTS) if _is_ours(row.mark)]
-    definitions = tuple(from_fingerprint(row.mark) for row in rows)
-    texts = [d for d in definitions if isinstance(d, FullTextIndexDefinition)]
+    marked = [(from_fingerprint(row.mark), row.whole) for row in connection.execute(_FINGERPRINTS)]
+    found = [(definition, whole) for definition, whole in marked if definition is not None]
+    texts = [d for d, _ in found if isinstance(d, FullTextIndexDefinition)]
     return SearchObjects(
-        definitions,
-        damaged=tuple(row.name for row in rows if not row.whole),
+        tuple(definition for definition, _ in found),
+        damaged=tuple(definition.name for definition, whole in found if not whole),
         columns=frozenset(
             (d.table, column) for d in texts for column in (lexemes_column(d), length_column(d))
         ),
         indexes=frozenset((d.table, name) for d in texts for name in (d.name, length_column(d))),
     )
-
-
-def _is_ours(comment: str | None) -> bool:
-    if not comment or not comment.startswith(FINGERPRINT):
-        return False
-    try:
-        from_fingerprint(comment)
-    except (ValueError, json.JSONDecodeError):
-        return False
-    return True

@@ -24,7 +24,7 @@ from datastore.types import (
     Text,
     TextArray,
     Vector,
-    register_half,
+    register_dialect_type,
 )
 
 # A function of one value; the protocols that SQLAlchemy declares for them are private.
@@ -237,8 +237,8 @@ def _reads_binary(half: Any) -> bool:
     return isinstance(half, _READ_BINARY) and not isinstance(half, _READ_TEXT)
 
 
-register_half(Text, "postgresql", lambda _: BinaryText())
-register_half(TextArray, "postgresql", lambda _: TextList())
-register_half(JSONDocument, "postgresql", lambda _: postgresql.JSONB(none_as_null=True))
-register_half(Vector, "postgresql", lambda vector: PgVector(vector.dimensions))
-register_half(TextQueryType, "postgresql", lambda _: TermsDocument())
+register_dialect_type(Text, "postgresql", lambda _: BinaryText())
+register_dialect_type(TextArray, "postgresql", lambda _: TextList())
+register_dialect_type(JSONDocument, "postgresql", lambda _: postgresql.JSONB(none_as_null=True))
+register_dialect_type(Vector, "postgresql", lambda vector: PgVector(vector.dimensions))
+register_dialect_type(TextQueryType, "postgresql", lambda _: TermsDocument())

@@ -32,6 +32,7 @@ from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
 from datastore.backends.sqlite.errors import translate
 from datastore.backends.sqlite.indexes import search_objects
 from datastore.errors import DatabaseError, DatastoreError, IntegrityError
+from datastore.results import Method
 from datastore.schema import FullTextIndexDefinition
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class SQLiteBackend(Backend):
         """Read them from `sqlite_master`."""
         return search_objects(connection)
 
-    def search_method(self) -> tuple[str, tuple[str, ...]]:
+    def search_method(self) -> tuple[Method, tuple[str, ...]]:
         """Distances come from sqlite-vec, or else from numpy."""
         if Capability.VECTOR_FUNCTIONS in self.report.capabilities:
             return "exact", ()

@@ -1,4 +1,4 @@
-"""Which SQLite module to use: the first that can load extensions, else the standard library's.
+"""Which SQLite module to use: one that can load extensions and has a safe WAL, if there is one.
 
 Distributors often build Python's own `sqlite3` without extension loading. Without it everything
 still works: distances are then computed by numpy inside SQLite, a few times slower.
@@ -15,7 +15,7 @@ from typing import Any
 
 logger = logging.getLogger("datastore")
 
-#: In the order of preference. `pysqlite3` stands for `pysqlite3>=0.6.1`; the older distribution
+#: The first of equals is taken. `pysqlite3` stands for `pysqlite3>=0.6.1`; the older distribution
 #: `pysqlite3-binary` installs the same module. `sqlean` is the distribution `sqlean.py>=3.49`.
 CANDIDATES = ("sqlite3", "pysqlite3.dbapi2", "sqlean.dbapi2")
 #: The first release without the bug by which a reset of the WAL can corrupt a database (SQLite
@@ -30,10 +30,9 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Driver:
-    """A DBAPI module of SQLite, and why others were not taken."""
+    """A DBAPI module of SQLite."""
 
     module: ModuleType
-    passed_over: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -46,14 +45,14 @@ class Driver:
         return str(self.module.sqlite_version)
 
     @property
-    def loads_extensions(self) -> bool:
-        """Whether its connections can load extensions."""
-        return can_load_extensions(self.module.Connection)
-
-    @property
     def has_safe_wal(self) -> bool:
         """Whether its SQLite has the fix of the WAL-reset bug."""
         return tuple(self.module.sqlite_version_info) >= SAFE_WAL
+
+    @property
+    def merit(self) -> tuple[bool, bool]:
+        """What makes it the better one: loading extensions first, then a safe WAL."""
+        return can_load_extensions(self.module.Connection), self.has_safe_wal
 
 
 def can_load_extensions(connection: Any) -> bool:
@@ -63,18 +62,17 @@ def can_load_extensions(connection: Any) -> bool:
 
 @cache
 def pick_driver(candidates: tuple[str, ...] = CANDIDATES) -> Driver:
-    """Import the first candidate that can load extensions; the first importable one without."""
-    passed_over: list[str] = []
-    usable: list[ModuleType] = []
-    for name in candidates:
-        try:
-            module = importlib.import_module(name)
-        except ImportError:
-            passed_over.append(f"{name}: not installed")
-            continue
-        if can_load_extensions(module.Connection):
-            return Driver(module, tuple(passed_over))
-        usable.append(module)
-        passed_over.append(f"{name} {module.sqlite_version}: built without extension loading")
-    logger.info("no SQLite driver can load extensions (%s)", "; ".join(passed_over))
-    return Driver(usable[0], tuple(passed_over))
+    """Import the candidates, and return the best of them, the first of equals."""
+    drivers = [Driver(module) for name in candidates if (module := _imported(name))]
+    best = max(drivers, key=lambda driver: driver.merit)
+    if not can_load_extensions(best.module.Connection):
+        looked_at = ", ".join(f"{driver.name} {driver.version}" for driver in drivers)
+        logger.info("no SQLite driver can load extensions: looked at %s", looked_at)
+    return best
+
+
+def _imported(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None

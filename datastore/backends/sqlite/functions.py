@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,35 +15,36 @@ COSINE, L2 = "vec_distance_cosine", "vec_distance_l2"
 NEGATIVE_PRODUCT = "datastore_negative_product"
 
 
-def _vectors(left: bytes, right: bytes) -> tuple[FloatVector, FloatVector]:
-    a, b = np.frombuffer(left, dtype="<f4"), np.frombuffer(right, dtype="<f4")
-    if a.size != b.size:
-        raise ValueError("vectors of different lengths")
-    return a, b
+Blob: TypeAlias = bytes | None
 
 
-def cosine_distance(left: bytes | None, right: bytes | None) -> float | None:
+def _distance(measure: Callable[[FloatVector, FloatVector], Any]) -> Callable[[Blob, Blob], Any]:
+    """Make an SQL function of a distance: NULL for NULL, an error for two lengths."""
+
+    def function(left: Blob, right: Blob) -> float | None:
+        if left is None or right is None:
+            return None
+        return float(measure(np.frombuffer(left, dtype="<f4"), np.frombuffer(right, dtype="<f4")))
+
+    return function
+
+
+@_distance
+def cosine_distance(a: FloatVector, b: FloatVector) -> Any:
     """Return 1 - cosine similarity."""
-    if left is None or right is None:
-        return None
-    a, b = _vectors(left, right)
-    return float(1.0 - np.dot(a, b) / (np.sqrt(np.dot(a, a)) * np.sqrt(np.dot(b, b))))
+    return 1.0 - np.dot(a, b) / (np.sqrt(np.dot(a, a)) * np.sqrt(np.dot(b, b)))
 
 
-def l2_distance(left: bytes | None, right: bytes | None) -> float | None:
+@_distance
+def l2_distance(a: FloatVector, b: FloatVector) -> Any:
     """Return the Euclidean distance."""
-    if left is None or right is None:
-        return None
-    a, b = _vectors(left, right)
-    difference = a - b
-    return float(np.sqrt(np.dot(difference, difference)))
+    return np.sqrt(np.dot(a - b, a - b))
 
 
-def negative_product(left: bytes | None, right: bytes | None) -> float | None:
+@_distance
+def negative_product(a: FloatVector, b: FloatVector) -> Any:
     """Return the negative inner product, so that smaller is nearer."""
-    if left is None or right is None:
-        return None
-    return -float(np.dot(*_vectors(left, right)))
+    return -np.dot(a, b)
 
 
 def register_distances(connection: Any, *, native: bool) -> None:

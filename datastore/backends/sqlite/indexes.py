@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,6 +29,7 @@ from datastore.schema import (
     Script,
     from_fingerprint,
 )
+from datastore.types import MAX_DIMENSIONS
 
 #: Stemming by Porter's algorithm for English; every language folds case and accents.
 _TOKENIZERS = {
@@ -50,14 +50,16 @@ def _enable_vectors(element: EnableVectors, compiler: Any, **_: Any) -> Script:
 def _create_vector_index(element: CreateVectorIndex, compiler: Any, **_: Any) -> Script:
     definition, quote = element.definition, compiler.preparer.quote
     column, table = f"new.{quote(definition.column)}", _table(definition, quote)
-    size = f"= {4 * definition.dimensions}" if definition.dimensions else "BETWEEN 4 AND 64000"
+    wrong_size = f"NOT BETWEEN 4 AND {4 * MAX_DIMENSIONS}"
+    if definition.dimensions is not None:
+        wrong_size = f"<> {4 * definition.dimensions}"
     body = (
         f"ON {table} FOR EACH ROW WHEN {column} IS NOT NULL AND (typeof({column}) <> 'blob' "
-        f"OR length({column}) NOT {size} OR length({column}) % 4 <> 0 "
+        f"OR length({column}) {wrong_size} OR length({column}) % 4 <> 0 "
         f"OR {column} = zeroblob(length({column}))) "
         f"BEGIN {_comment(definition)} "
         f"SELECT RAISE(ABORT, '{_text(definition.name)}: expected a vector'); END"
-    ).replace("NOT =", "<>")
+    )
     names = _triggers(definition, _VECTOR_TRIGGERS, quote)
     events = ("INSERT", f"UPDATE OF {quote(definition.column)}")
     return Script(
@@ -148,9 +150,10 @@ def search_objects(connection: Connection) -> SearchObjects:
 
 def _fingerprinted(rows: Any) -> Iterator[tuple[str, IndexDefinition]]:
     for name, sql in rows:
-        if mark := _COMMENT.search(sql):
-            with suppress(ValueError):  # somebody else's comment
-                yield name, from_fingerprint(mark[1])
+        mark = _COMMENT.search(sql)
+        definition = from_fingerprint(mark[1]) if mark else None
+        if definition is not None:  # else it is somebody else's comment
+            yield name, definition
 
 
 def _whole(definition: IndexDefinition, triggers: set[str], tables: frozenset[str]) -> bool:

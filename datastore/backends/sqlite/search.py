@@ -9,11 +9,13 @@ from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.sqlite.functions import COSINE, L2, NEGATIVE_PRODUCT
 from datastore.backends.standard import exact_nearest, on_conflict, parenthesised
-from datastore.schema import public_id
 from datastore.sql import Each, Matching, Nearest, OnConflict, best, binary_order, distance
 
 # Of the two expressions that a query is bound as: see types.MatchExpressions.
-_EXPRESSIONS = (sa.literal_column("'$[0]'"), sa.literal_column("'$[1]'"))
+_EXPRESSIONS: tuple[sa.ColumnElement[str], ...] = (
+    sa.literal_column("'$[0]'"),
+    sa.literal_column("'$[1]'"),
+)
 _FUNCTIONS = {"cosine": COSINE, "l2": L2, "inner_product": NEGATIVE_PRODUCT}
 
 compiles(OnConflict, "sqlite")(on_conflict)
@@ -46,10 +48,10 @@ def _matching(element: Matching, compiler: Any, **kw: Any) -> str:
     rows = (
         sa.select(
             index.key.label("key"),
-            public_id(index.found, index.name).label("id"),
+            index.public_id.label("id"),
             sa.literal_column(_relevance(index, compiler), sa.Double()).label("relevance"),
         )
-        .select_from(words.join(index.found, index.key == words.c.rowid))
+        .select_from(words.join(index.target, index.key == words.c.rowid))
         .where(matches(ranking), _narrowed(words, index.name, narrowing), element.condition)
         .correlate(None)
         .subquery("scanned")

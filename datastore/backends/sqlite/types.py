@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import UserDefinedType
 
 from datastore.textquery import Term, TextQuery, TextQueryType
-from datastore.types import RowKey, TextArray, UTCDateTime, Vector, register_half
+from datastore.types import RowKey, TextArray, UTCDateTime, Vector, register_dialect_type
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -126,8 +127,8 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-register_half(Vector, "sqlite", lambda _: VectorBlob())
-register_half(UTCDateTime, "sqlite", lambda _: EpochMicroseconds())
-register_half(TextArray, "sqlite", lambda _: JSONText())
-register_half(RowKey, "sqlite", lambda _: sa.Integer())
-register_half(TextQueryType, "sqlite", lambda _: MatchExpressions())
+register_dialect_type(Vector, "sqlite", lambda _: VectorBlob())
+register_dialect_type(UTCDateTime, "sqlite", lambda _: EpochMicroseconds())
+register_dialect_type(TextArray, "sqlite", lambda _: JSONText())
+register_dialect_type(RowKey, "sqlite", lambda _: sa.Integer())
+register_dialect_type(TextQueryType, "sqlite", lambda _: MatchExpressions())
