@@ -27,7 +27,7 @@ from datastore import (
     VectorIndex,
 )
 from datastore.backends.sqlite.connection import WriterLock
-from datastore.backends.sqlite.driver import REMEDY, can_load_extensions, pick_driver
+from datastore.backends.sqlite.driver import CANDIDATES, REMEDY, can_load_extensions, pick_driver
 from datastore.errors import (
     ConnectionFailedError,
     DatabaseError,
