@@ -7,6 +7,7 @@ name the place where the value was set. No error raised here holds a value, nor 
 from __future__ import annotations
 
 import os
+import difflib
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
@@ -127,6 +128,9 @@ def _read(path: Path) -> str:
     raise ConfigurationError(f"{path} {problem}")
 
 
+_TOP_LEVEL_KEY = re.compile(r"""^(?:\{\s*)?["']?(\w+)["']?\s*:""", re.MULTILINE)
+
+
 def _from_yaml(variables: Mapping[str, str]) -> Iterator[Entry]:
     named = variables.get("DATASTORE_CONFIG")
     path = Path(named or "config.yaml")
@@ -134,7 +138,10 @@ def _from_yaml(variables: Mapping[str, str]) -> Iterator[Entry]:
         if named:
             raise ConfigurationError(f"DATASTORE_CONFIG names {named}, which is not a file")
         return
-    for dotted, value in _flatten(_read_yaml(path)):
+    text = _read(path)
+    if not named and not _concerns_us(text):
+        return
+    for dotted, value in _flatten(_parse_yaml(text, path)):
         key = dotted.removeprefix("datastore").removeprefix(".")
         label = f"{dotted} in {path}"
         if isinstance(value, str):
@@ -142,8 +149,12 @@ def _from_yaml(variables: Mapping[str, str]) -> Iterator[Entry]:
         yield Entry(key, value, label, YAML)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    text = _read(path)
+def _concerns_us(text: str) -> bool:
+    """Tell whether a top-level key is `datastore`, or meant to be: else the file is the host's."""
+    return bool(difflib.get_close_matches("datastore", _TOP_LEVEL_KEY.findall(text), cutoff=0.8))
+
+
+def _parse_yaml(text: str, path: Path) -> dict[str, Any]:
     try:
         _refuse_aliases(text)
         document = yaml.safe_load(text)

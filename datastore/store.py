@@ -86,7 +86,7 @@ class Datastore(Verbs):
     ) -> None:
         self.engine = engine
         self.backend: Backend = backend_of(engine)
-        self.settings = settings or Settings.load()
+        self.settings = settings or _settings_beside(engine)
         self.embedding_model = self.settings.embedding.model
         self._metadata = metadata
         self._owns_engine = False
@@ -295,6 +295,11 @@ class Transaction(Verbs):
         with translated(self.backend):
             transaction.rollback()
 
+    def batch(self, statements: Iterable[Statement | tuple[Statement, Params]]) -> list[RunResult]:
+        """Run statements, or (statement, params) pairs: all of them or none, by a savepoint."""
+        with self.transaction() as savepoint:
+            return super(Transaction, savepoint).batch(statements)
+
     def transaction(self) -> Transaction:
         """Return a savepoint: an inner transaction that can be rolled back alone."""
         return Transaction(self.store, self._access, self)
@@ -332,6 +337,12 @@ def _settings(source: str | sa.URL | None) -> Settings:
     if isinstance(source, sa.URL):
         source = source.render_as_string(hide_password=False)
     return Settings.load(url=source)
+
+
+def _settings_beside(engine: Engine) -> Settings:
+    """Read the settings that are not about the database, which a host's engine is already."""
+    # An engine with a `creator` may name no database, and settings insist on one.
+    return _settings(engine.url.set(database=engine.url.database or ":memory:"))
 
 
 def load_metadata(settings: Settings) -> sa.MetaData:

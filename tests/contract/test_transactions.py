@@ -229,11 +229,18 @@ class TestAfterAFailedStatement:
             transaction.rollback()
         assert numbers(store) == []
 
+    def test_a_batch_is_all_or_nothing_within_a_transaction_too(self, store: Datastore) -> None:
+        with store.transaction() as transaction:
+            with pytest.raises(UniqueViolation):
+                transaction.batch([(INSERT, {"n": 1}), (INSERT, {"n": 1})])
+            insert(transaction, 2)
+        assert numbers(store) == [2]
+
     def test_a_failure_in_a_savepoint_holds_the_outer_back_too(self, store: Datastore) -> None:
         with store.transaction() as outer:
             with outer.transaction() as inner:
                 with pytest.raises(UniqueViolation):
-                    inner.batch([(INSERT, {"n": 1}), (INSERT, {"n": 1})])
+                    inner.execute(INSERT, [{"n": 1}, {"n": 1}])
                 with pytest.raises(DatabaseError, match="roll it back"):
                     insert(outer, 2)
                 inner.rollback()

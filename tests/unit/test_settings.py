@@ -303,8 +303,6 @@ class TestYaml:
             (f"datastore:\n  type: !!python/name:os.{CANARY}\n", 2),
             (f"datastore:\n  type: !{CANARY} x\n", 2),
             (f"datastore:\n  type: &a {CANARY}\n  logging: *a\n", 3),
-            (f"- {CANARY}\n", 1),
-            (f"{CANARY}\n", 1),
         ],
     )
     def test_a_malformed_file_is_named_with_its_line_and_no_content(
@@ -320,14 +318,25 @@ class TestYaml:
         write_yaml(f"datastore: {{logging: {value}}}")
         assert refusal().startswith("config.yaml")
 
+    @pytest.mark.parametrize("text", [f"- {CANARY}\n", f"{CANARY}\n", f"a: &b {CANARY}\nc: *b\n"])
+    def test_a_file_of_the_hosts_by_the_default_name_is_none_of_our_business(
+        self, env: Any, text: str
+    ) -> None:
+        write_yaml(text)
+        assert Settings().type == "sqlite"
+        env(DATASTORE_CONFIG="config.yaml")
+        message = refusal()
+        assert "config.yaml" in message
+        assert CANARY not in message
+
     def test_an_alias_bomb_is_refused(self) -> None:
         lines = ["a0: &a0 [x, x]"]
         lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
-        write_yaml("\n".join(lines))
-        assert refusal().startswith("config.yaml, line 2: ")
+        write_yaml("\n".join(["datastore: {}", *lines]))
+        assert refusal().startswith("config.yaml, line 3: ")
 
     def test_a_file_nested_too_deeply_is_refused(self) -> None:
-        write_yaml("[" * 2_000)
+        write_yaml("datastore: " + "[" * 2_000)
         assert refusal().startswith("config.yaml")
 
 
@@ -765,7 +774,7 @@ class TestSecrets:
         lines = traceback.format_exception(caught.value, chain=True)
         assert CANARY not in "".join(lines)
 
-    @pytest.mark.parametrize("text", [f"[{CANARY}", f"datastore: !{CANARY}", f"- {CANARY}"])
+    @pytest.mark.parametrize("text", [f"datastore: [{CANARY}", f"datastore: !{CANARY}"])
     def test_of_a_malformed_file_are_in_no_error(self, text: str) -> None:
         write_yaml(text)
         with pytest.raises(ConfigurationError) as caught:

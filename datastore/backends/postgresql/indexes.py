@@ -55,13 +55,13 @@ DO $$ BEGIN
     END IF;
   END IF;
 END $$"""
-# Other indexes may still need it: then it stays.
+# Other indexes may still need it, or it may be another role's: then it stays.
 _DROP_CONFIGURATION = """\
 DO $$ BEGIN
   DROP TEXT SEARCH CONFIGURATION IF EXISTS datastore_english;
   DROP TEXT SEARCH DICTIONARY IF EXISTS datastore_porter;
   DROP COLLATION IF EXISTS datastore_unicode;
-EXCEPTION WHEN dependent_objects_still_exist THEN NULL;
+EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN NULL;
 END $$"""
 
 
