@@ -161,6 +161,7 @@ def _run_online(context: Any, connection: Connection, metadata: sa.MetaData) -> 
         connection=connection,
         target_metadata=metadata,
         include_name=operations.include_name_for(connection, metadata),
+        include_schemas=any(table.schema for table in metadata.tables.values()),
         **_OPTIONS,
     )
     with context.begin_transaction():

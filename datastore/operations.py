@@ -240,10 +240,13 @@ def include_name_for(
     tables that search indexes consist of belong to those.
     """
     objects = backend_class(connection.dialect.name)().search_objects(connection)
+    schemas = {table.schema for table in metadata.tables.values()}
 
     def include_name(name: str | None, kind: str, parents: Any) -> bool:
+        if kind == "schema":
+            return name in schemas
         if kind == "table":
-            return name in metadata.tables
+            return parents.get("schema_qualified_table_name", name) in metadata.tables
         part = (parents.get("table_name"), name)
         return part not in (objects.columns if kind == "column" else objects.indexes)
 

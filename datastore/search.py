@@ -82,6 +82,7 @@ class Searches:
         ranked = [
             SearchHit(id_, vector_score(value, measure), row, distance=value)
             for id_, value, row in self._rows(index, hits, hits.c.distance)
+            if value is not None  # of a NaN that went past the library into a file
         ]
         kept = (hit for hit in ranked if min_score is None or hit.score >= min_score)
         return _result(kept, method, [index], notes)

@@ -6,8 +6,8 @@ name the place where the value was set. No error raised here holds a value, nor 
 
 from __future__ import annotations
 
-import os
 import difflib
+import os
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping

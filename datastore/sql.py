@@ -30,7 +30,7 @@ from datastore.schema import (
     unsupported,
 )
 from datastore.textquery import TextQuery, TextQueryType
-from datastore.types import TextArray, Vector
+from datastore.types import JSONDocument, TextArray, Vector
 
 Filter: TypeAlias = ColumnElement[bool] | Mapping[str, Any] | None
 
@@ -121,7 +121,7 @@ def best(
 
     def order(table: FromClause) -> tuple[ColumnElement[Any], ...]:
         value = table.c[measure]
-        return (value.desc() if descending else value, binary_order(table.c.id))
+        return (value.desc() if descending else value, binary_order(table.c.id).nulls_first())
 
     top = sa.select(rows).order_by(*order(rows)).limit(element.limit).subquery("top")
     rank = sa.func.row_number().over(order_by=order(top)).label("rank")
@@ -270,7 +270,7 @@ def hybrid(
     ).subquery("votes")
     score = sa.func.sum(votes.c.vote).label("score")
     fused = sa.select(votes.c.key, score).group_by(votes.c.key).subquery("fused")
-    order = (fused.c.score.desc(), binary_order(text_index.public_id))
+    order = (fused.c.score.desc(), binary_order(text_index.public_id).nulls_first())
     return (
         sa.select(
             fused.c.key.label(key.name),
@@ -319,6 +319,11 @@ def condition(table: FromClause, filter: Filter) -> ColumnElement[bool]:
     unknown = [name for name in filter if name not in table.c]
     if unknown:
         raise UnknownNameError(f"filter: {table.description} has no column {unknown[0]!r}")
+    documents = [name for name in filter if isinstance(table.c[name].type, JSONDocument)]
+    if documents:
+        raise InvalidValueError(
+            f"filter: {documents[0]} holds JSON: compare a value inside it, with an expression"
+        )
     return sa.and_(sa.true(), *(table.c[name] == value for name, value in filter.items()))
 
 

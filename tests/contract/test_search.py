@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from datastore import (
     Datastore,
     FullTextIndex,
+    JSONDocument,
     RowKey,
     Text,
     Vector,
@@ -824,3 +825,35 @@ def test_every_backend_finds_the_same_hits_in_the_same_order(
             )
         answers.append(found)
     assert all(answer == answers[0] for answer in answers)
+
+
+class TestAwkwardTables:
+    def test_rows_without_an_id_tie_first(self, empty_store: Datastore) -> None:
+        metadata = sa.MetaData()
+        pages = sa.Table(
+            "100% pages",
+            metadata,
+            sa.Column("rid", sa.Integer, primary_key=True),
+            sa.Column("id", sa.String(20)),
+            sa.Column("body", Text()),
+        )
+        FullTextIndex("page%words", pages.c.body)
+        metadata.create_all(empty_store.engine)
+        rows = [{"rid": n, "id": id, "body": "apple"} for n, id in enumerate(["b", None, "a"], 1)]
+        empty_store.execute(pages.insert(), rows)
+        found = empty_store.full_text_search(pages, "body", "apple")
+        assert ids(found) == [None, "a", "b"]
+
+    def test_a_mapping_does_not_compare_json(self, empty_store: Datastore) -> None:
+        metadata = sa.MetaData()
+        pages = sa.Table(
+            "pages",
+            metadata,
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("body", Text()),
+            sa.Column("extra", JSONDocument()),
+        )
+        FullTextIndex("page_words", pages.c.body)
+        metadata.create_all(empty_store.engine)
+        with pytest.raises(InvalidValueError, match="extra"):
+            empty_store.full_text_search(pages, "body", "x", filter={"extra": {"a": 1}})

@@ -105,13 +105,16 @@ FROM bm25_best ORDER BY {order})"""
 
 def _order(element: Matching) -> str:
     is_text = element.index.public_id.type._type_affinity is sa.String
-    return 'relevance DESC, id COLLATE "C"' if is_text else "relevance DESC, id"
+    name = 'CAST(id AS TEXT) COLLATE "C"' if is_text else "id"
+    return f"relevance DESC, {name} NULLS FIRST"
 
 
 def _candidates(element: Matching, compiler: Any, terms: str) -> sa.Select[*tuple[Any, ...]]:
     """Select the rows that hold one of `terms` and fulfil the query's conditions and the filter."""
     index, quote = element.index, compiler.preparer.quote
-    table, definition = compiler.preparer.format_table(index.target), index.definition
+    # Percent signs in names are doubled once, and literal_column() would double them again.
+    table = compiler.preparer.format_table(index.target).replace("%%", "%")
+    definition = index.definition
     lexemes = f"{table}.{quote(lexemes_column(definition))}"
     return (
         sa.select(

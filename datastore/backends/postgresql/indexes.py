@@ -16,6 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.base import SearchObjects
 from datastore.schema import (
+    FINGERPRINT,
     CreateFullTextIndex,
     CreateVectorIndex,
     DropFullTextIndex,
@@ -183,23 +184,31 @@ def _qualified(schema: str | None, name: str, compiler: Any) -> str:
 
 
 _FINGERPRINTS = sa.text("""\
-SELECT t.relname AS table_name, c.conname AS name, obj_description(c.oid, 'pg_constraint') AS mark,
-       true AS whole
-FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
-WHERE t.relnamespace = current_schema()::regnamespace AND c.contype = 'c'
-UNION ALL
-SELECT t.relname, i.relname, obj_description(i.oid, 'pg_class'),
-       x.indisvalid AND (SELECT count(*) = 2 FROM pg_attribute a
-                         WHERE a.attrelid = t.oid AND NOT a.attisdropped
-                         AND a.attname IN (i.relname || '_lexemes', i.relname || '_length'))
-FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
-WHERE t.relnamespace = current_schema()::regnamespace""")
+WITH marked AS (
+  SELECT c.conrelid AS relation, obj_description(c.oid, 'pg_constraint') AS mark, true AS whole
+  FROM pg_constraint AS c WHERE c.contype = 'c'
+  UNION ALL
+  SELECT x.indrelid, obj_description(i.oid, 'pg_class'),
+    x.indisvalid AND (SELECT count(*) = 2 FROM pg_attribute AS a
+                      WHERE a.attrelid = x.indrelid AND NOT a.attisdropped
+                      AND a.attname IN (i.relname || '_lexemes', i.relname || '_length'))
+  FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid
+)
+SELECT m.mark, m.whole, n.nspname AS schema, pg_table_is_visible(t.oid) AS visible
+FROM marked AS m JOIN pg_class AS t ON t.oid = m.relation
+JOIN pg_namespace AS n ON n.oid = t.relnamespace
+WHERE starts_with(m.mark, :fingerprint)""")
 
 
 def search_objects(connection: Connection) -> SearchObjects:
-    """Read the search indexes of the current schema from its comments."""
-    marked = [(from_fingerprint(row.mark), row.whole) for row in connection.execute(_FINGERPRINTS)]
-    found = [(definition, whole) for definition, whole in marked if definition is not None]
+    """Read the search indexes from their comments.
+
+    They are those of tables that are found without naming a schema, and those of tables that were
+    declared with the schema they are in.
+    """
+    rows = connection.execute(_FINGERPRINTS, {"fingerprint": FINGERPRINT}).all()
+    marked = [(from_fingerprint(row.mark), row) for row in rows]
+    found = [(d, row.whole) for d, row in marked if d is not None and _is_meant(d, row)]
     texts = [d for d, _ in found if isinstance(d, FullTextIndexDefinition)]
     return SearchObjects(
         tuple(definition for definition, _ in found),
@@ -209,3 +218,7 @@ def search_objects(connection: Connection) -> SearchObjects:
         ),
         indexes=frozenset((d.table, name) for d in texts for name in (d.name, length_column(d))),
     )
+
+
+def _is_meant(definition: IndexDefinition, row: Any) -> bool:
+    return bool(row.visible if definition.schema is None else row.schema == definition.schema)

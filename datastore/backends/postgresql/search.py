@@ -27,7 +27,9 @@ def _distance(element: distance, compiler: Any, **kw: Any) -> str:
 @compiles(binary_order, "postgresql")
 def _binary_order(element: binary_order, compiler: Any, **kw: Any) -> str:
     value = compiler.process(element.clauses, **kw)
-    return f'{value} COLLATE "C"' if element.type._type_affinity is sa.String else str(value)
+    if element.type._type_affinity is sa.String:
+        return f'CAST({value} AS TEXT) COLLATE "C"'
+    return str(value)
 
 
 @compiles(Each, "postgresql")
