@@ -38,8 +38,6 @@ _OPTIONS: dict[str, Any] = {
     "version_table": VERSION_TABLE,
     "transactional_ddl": True,
     "compare_type": True,
-    "render_item": operations.render_item,
-    "autogenerate_plugins": list(operations.PLUGINS),
 }
 
 # Alembic keeps its context in module globals, so two threads would get in each other's way.
@@ -133,7 +131,6 @@ def _migrating(engine: Engine) -> Iterator[Connection]:
 
 def run_environment(context: EnvironmentContext | Any, metadata: sa.MetaData) -> None:
     """Do what `env.py` is for: run the migrations on a connection, or print them with `--sql`."""
-    operations.install()
     attributes = context.config.attributes
     if context.is_offline_mode():
         _run_offline(context, metadata)
@@ -160,8 +157,7 @@ def _run_online(context: Any, connection: Connection, metadata: sa.MetaData) -> 
     context.configure(
         connection=connection,
         target_metadata=metadata,
-        include_name=operations.include_name_for(connection, metadata),
-        include_schemas=any(table.schema for table in metadata.tables.values()),
+        **operations.autogenerate_options(connection, metadata),
         **_OPTIONS,
     )
     with context.begin_transaction():

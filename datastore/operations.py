@@ -261,6 +261,21 @@ def install() -> None:
     )
 
 
+def autogenerate_options(connection: sa.Connection, metadata: sa.MetaData) -> dict[str, Any]:
+    """Return what a host's own `env.py` adds to `context.configure()`.
+
+    With it autogenerate knows search indexes and portable types, and looks at the tables of
+    `metadata` alone: those of this library, in the same database, have a history of their own.
+    """
+    install()
+    return {
+        "include_name": include_name_for(connection, metadata),
+        "include_schemas": any(table.schema for table in metadata.tables.values()),
+        "render_item": render_item,
+        "autogenerate_plugins": list(PLUGINS),
+    }
+
+
 def _compare(
     context: AutogenContext, upgrade_ops: UpgradeOps, schemas: Any
 ) -> PriorityDispatchResult:

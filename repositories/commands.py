@@ -15,7 +15,7 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from datastore import SearchHit, SearchResult
+from datastore import Datastore, SearchHit, SearchResult
 from datastore.cli import (
     Invocation,
     command,
@@ -26,7 +26,12 @@ from datastore.cli import (
     require_schema,
     styled,
 )
-from datastore.errors import ConfigurationError, InvalidValueError
+from datastore.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    InvalidValueError,
+    NotFoundError,
+)
 from repositories.base import DEFAULT_NAMESPACE
 from repositories.memory import Embedder, FileReport, IndexReport, MemoryManager
 from repositories.records import Chunk
@@ -58,9 +63,7 @@ def register(app: typer.Typer) -> None:
 
 def index(
     invocation: Invocation,
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH", exists=True, help="Files and folders.")
-    ],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
     embedder: EmbedderOption = None,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
 ) -> None:
@@ -69,7 +72,7 @@ def index(
     Files that have not changed are left alone, and those that have gone are removed.
     """
     embed = None if embedder is None else load_embedder(embedder)
-    with invocation.open(create=True) as store:
+    with _open(invocation, paths) as store:
         if made := prepare_schema(store):
             invocation.notice("schema: created, since the database was empty")
         memory = MemoryManager(store, embed, namespace=namespace)
@@ -78,6 +81,17 @@ def index(
     if invocation.verbose is False and not invocation.json:
         return
     invocation.answer(document, *_index_lines(report))
+
+
+def _open(invocation: Invocation, paths: Sequence[Path]) -> Datastore:
+    # A path that has gone may be known to a store; it is no reason to make a new one.
+    missing = [path for path in paths if not path.exists()]
+    try:
+        return invocation.open(create=not missing)
+    except ConnectionFailedError:
+        if not missing:
+            raise
+        raise NotFoundError(f"there is no file or folder {missing[0]}") from None
 
 
 def _index(invocation: Invocation, memory: MemoryManager, paths: Sequence[Path]) -> IndexReport:
@@ -129,8 +143,9 @@ def load_embedder(name: str) -> Embedder:
         for part in attribute.split("."):
             function = getattr(function, part)
     except Exception as error:  # a module may raise whatever it likes while it is imported
+        told = f": {error}" if isinstance(error, ImportError | SyntaxError) else ""
         raise ConfigurationError(
-            f"--embedder: {name} cannot be imported ({type(error).__name__}); "
+            f"--embedder: {name} cannot be imported ({type(error).__name__}{told}); "
             "expected package.module:callable"
         ) from error
     if not callable(function):
@@ -143,11 +158,15 @@ def _checked(function: Callable[[list[str]], Any], name: str) -> Embedder:
 
     def embed(texts: list[str], /) -> Any:
         try:
-            return np.asarray(function(texts), dtype=np.float32)
+            vectors = function(texts)
         except Exception as error:
             raise InvalidValueError(
-                f"--embedder: {name} gave no array of numbers ({type(error).__name__})"
+                f"--embedder: {name} raised {type(error).__name__}; --verbose shows where"
             ) from error
+        try:
+            return np.asarray(vectors, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InvalidValueError(f"--embedder: {name} gave no array of numbers") from error
 
     return embed
 
@@ -207,7 +226,7 @@ def _search_lines(found: SearchResult[Chunk]) -> Iterator[RenderableType]:
     for rank, hit in enumerate(found, start=1):
         chunk = hit.row
         yield styled(
-            (f"{rank:>2}  {hit.score:.3f}  ", "dim"),
+            (f"{rank:>2}  {_score(hit.score)}  ", "dim"),
             (f"{chunk.path}:{chunk.start_line}-{chunk.end_line}", "bold cyan"),
         )
         yield _marked(hit.snippet or "")
@@ -215,6 +234,11 @@ def _search_lines(found: SearchResult[Chunk]) -> Iterator[RenderableType]:
     how = f" ({found.method}, {', '.join(found.indexes)})" if found.indexes else ""
     yield styled((hits + how, "dim"))
     yield from (styled(("note: ", "yellow"), (note, "")) for note in found.notes)
+
+
+def _score(score: float) -> str:
+    # In a few texts every word is common, and BM25 gives next to nothing for it.
+    return f"{score:.3f}" if score >= 0.0005 else "<.001"
 
 
 def _marked(snippet: str) -> Text:

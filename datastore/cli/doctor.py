@@ -13,7 +13,12 @@ from datastore.backends.base import Finding
 from datastore.cli.info import explain_schema, schema_state
 from datastore.cli.invocation import Invocation, location, reading
 from datastore.cli.output import grid, plain
-from datastore.errors import ConfigurationError, ConnectionFailedError, DatastoreError
+from datastore.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    CorruptDatabaseError,
+    DatastoreError,
+)
 from datastore.results import DatabaseSchema
 from datastore.schema import search_indexes
 from datastore.store import Datastore
@@ -21,7 +26,9 @@ from datastore.store import Datastore
 _UPGRADE = "run `datastore upgrade`"
 _REMEDIES: dict[type[DatastoreError], str] = {
     ConfigurationError: "mend the setting that is named",
-    ConnectionFailedError: "check the URL and the server; `datastore upgrade` makes a missing file",
+    ConnectionFailedError: "check the URL and the server; a missing file is made by "
+    "`datastore upgrade`, a database on a server by CREATE DATABASE",
+    CorruptDatabaseError: "restore the file from a backup, or name another one",
 }
 
 

@@ -52,7 +52,10 @@ def describe_store(store: Datastore) -> dict[str, Any]:
         "embedding": store.settings.embedding.model_dump(),
         "capabilities": sorted(capability.name.lower() for capability in store.capabilities),
         "tables": {name: _count(store, name) for name in _tables(store, schema)},
-        "search_indexes": [_index(definition) for definition in schema.search_indexes],
+        "search_indexes": [
+            _index(definition)
+            for definition in sorted(schema.search_indexes, key=lambda each: each.name)
+        ],
     }
 
 
@@ -71,7 +74,7 @@ def schema_state(store: Datastore, revision: str | None) -> str:
 
 
 def explain_schema(state: str, revision: str | None) -> str:
-    """Say it to people."""
+    """Return a sentence about the state of the schema."""
     return _STATES[state].format(revision=revision, head=migrate.head())
 
 

@@ -40,7 +40,7 @@ def downgrade(
 def _confirmed(invocation: Invocation, store: Datastore, revision: str) -> bool:
     if invocation.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise typer.BadParameter(
-            "needed where nobody can be asked, since data are deleted", param_hint="--yes"
+            f"going back to {revision} deletes data, and nobody can be asked: add --yes to do it"
         )
     where = f"{store.display_name}, {location(store)}"
     return typer.confirm(f"Go back to {revision} in {where}? The data made since are deleted.")

@@ -25,7 +25,7 @@ from datastore.errors import DatastoreError
 
 COMMANDS = "datastore.commands"
 NAME = "datastore"
-FAILED, INTERRUPTED, NOBODY_READS = 1, 130, 141
+FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 
 logger = logging.getLogger("datastore")
 
@@ -86,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     accept_any_text()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    # A connection that is given back after Ctrl-C cannot be reset, which the pool finds alarming.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     if "" not in sys.path and (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - as text
         sys.path.append(here)  # last: nothing here hides an installed package
     try:
@@ -95,7 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         _forget_stdout()
-        return NOBODY_READS
+        return BROKEN_PIPE
+    except OSError as error:  # such as a full disk under the file that the output goes to
+        _forget_stdout()
+        sys.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
+        return FAILED
     return code
 
 

@@ -112,24 +112,26 @@ def _order(element: Matching) -> str:
 def _candidates(element: Matching, compiler: Any, terms: str) -> sa.Select[*tuple[Any, ...]]:
     """Select the rows that hold one of `terms` and fulfil the query's conditions and the filter."""
     index, quote = element.index, compiler.preparer.quote
-    # Percent signs in names are doubled once, and literal_column() would double them again.
-    table = compiler.preparer.format_table(index.target).replace("%%", "%")
-    definition = index.definition
-    lexemes = f"{table}.{quote(lexemes_column(definition))}"
+
+    def column(name: str) -> str:
+        # Percent signs in names are doubled already, and literal_column() doubles them again.
+        table = compiler.preparer.format_table(index.target)
+        return f"{table}.{quote(name)}".replace("%%", "%")
+
+    lexemes = column(lexemes_column(index.definition))
+    length: sa.ColumnElement[int] = sa.literal_column(column(length_column(index.definition)))
+    conditions = (
+        f"{lexemes} @@ (SELECT query FROM {terms})",
+        f"coalesce({lexemes} @@ (SELECT query FROM bm25_narrowing), true)",
+    )
     return (
         sa.select(
             index.key.label("key"),
             index.public_id.label("id"),
             sa.literal_column(lexemes).label("lexemes"),
-            sa.literal_column(f"{table}.{quote(length_column(definition))}").label("length"),
+            length.label("length"),
         )
-        .where(
-            sa.literal_column(f"{lexemes} @@ (SELECT query FROM {terms})", sa.Boolean()),
-            sa.literal_column(
-                f"coalesce({lexemes} @@ (SELECT query FROM bm25_narrowing), true)", sa.Boolean()
-            ),
-            element.condition,
-        )
+        .where(*(sa.literal_column(sql, sa.Boolean()) for sql in conditions), element.condition)
         .correlate(None)
     )
 
