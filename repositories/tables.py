@@ -44,12 +44,14 @@ def _row_key() -> Column[int]:
     return Column("rid", RowKey(), sa.Identity(), primary_key=True)
 
 
-#: Which file was indexed in which state.
+#: Which file was indexed in which state. `root` is the folder that a relative path is relative to,
+#: and empty for an absolute one.
 sources = Table(
     "sources",
     metadata,
     Column("namespace", Text(), primary_key=True),
     Column("path", Text(), primary_key=True),
+    Column("root", Text(), nullable=False, server_default=sa.text("''")),
     Column("content_hash", Text(), nullable=False),
     Column("indexed_at", UTCDateTime(), nullable=False),
 )

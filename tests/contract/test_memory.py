@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -47,6 +50,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def memory(store: Datastore) -> MemoryManager:
     return MemoryManager(store)
+
+
+real = os.scandir
+
+
+def denied(path: str) -> NoReturn:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def outcomes(reports: Sequence[FileReport]) -> dict[str, str]:
@@ -112,6 +122,78 @@ def test_what_lies_outside_the_folder_is_not_removed(memory: MemoryManager, fold
     memory.index("notes")
     memory.index("notes/deep")
     assert memory.chunks.count() == 4
+
+
+@pytest.mark.parametrize("first", ["../docs", "code.py", "link", ".hidden.md", "../docs/../docs"])
+def test_a_file_that_is_still_there_is_not_removed(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    (folder.parent / "docs").mkdir()
+    (folder.parent / "docs" / "x.md").write_text("a document")
+    (folder / "code.py").write_text("def answer(): ...\n")
+    (folder / "link").symlink_to(folder.parent / "docs")
+    monkeypatch.chdir(folder)
+    assert memory.index(first).counts["added"] == 1
+    report = memory.index(".")
+    assert (report.counts["removed"], report.counts["added"]) == (0, 2)
+    assert memory.index(first).counts["unchanged"] == 1
+
+
+def test_relative_paths_are_those_of_their_folder(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("p1", "p2"):
+        (folder / name).mkdir()
+        (folder / name / f"{name}.md").write_text(name)
+        monkeypatch.chdir(folder / name)
+        assert memory.index(".").counts["removed"] == 0
+    assert memory.chunks.count() == 2
+    (folder / "p2" / "p2.md").unlink()
+    assert outcomes(memory.index(".").files) == {"p2.md": "removed"}
+
+
+def test_a_folder_that_has_moved_is_known_by_its_new_place(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    memory.index(".")
+    moved = folder.rename(folder.parent / "moved")
+    monkeypatch.chdir(moved)
+    assert memory.index(".").counts["unchanged"] == 2
+    (moved / "fruit.md").unlink()
+    assert memory.index(".").counts["removed"] == 1
+
+
+def test_a_file_goes_by_one_path(memory: MemoryManager, folder: Path) -> None:
+    memory.index("notes")
+    for name in ("./notes", "notes/", "notes/../notes", "notes/deep/.."):
+        assert memory.index(name).counts["unchanged"] == 2
+    assert memory.index(folder).counts["added"] == 2
+    (folder / "fruit.md").unlink()
+    assert outcomes(memory.index("./notes/.").files)["notes/fruit.md"] == "removed"
+    assert memory.index(folder).counts["removed"] == 1
+
+
+def test_what_lies_above_the_current_folder_can_go(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder / "deep")
+    memory.index("..")
+    (folder / "fruit.md").unlink()
+    assert memory.index(".").counts["removed"] == 0
+    assert outcomes(memory.index("..").files)["../fruit.md"] == "removed"
+
+
+def test_a_folder_that_cannot_be_read_is_skipped_and_keeps_its_files(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.index("notes")
+    (folder / "deep" / "cars.txt").unlink()
+    monkeypatch.setattr(os, "scandir", lambda path: denied(path) if "deep" in path else real(path))
+    report = memory.index("notes")
+    assert outcomes(report.files) == {"notes/fruit.md": "unchanged", "notes/deep": "skipped"}
+    assert report.files[-1].reason == os.strerror(errno.EACCES)
+    assert memory.chunks.count() == 3
 
 
 def test_a_single_file_of_any_suffix_is_indexed(memory: MemoryManager, folder: Path) -> None:
