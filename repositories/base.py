@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TypeAlias, TypeVar
 
 from datastore import Datastore, Settings, Transaction
+from datastore.errors import InvalidValueError
 from datastore.types import check_text
 
 T = TypeVar("T")
@@ -38,6 +39,15 @@ def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def is_text(value: str) -> bool:
+    """Tell whether both engines can store a text."""
+    try:
+        check_text(value)
+    except InvalidValueError:
+        return False
+    return True
 
 
 def now() -> datetime:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datastore.errors import NotFoundError
+from repositories.base import is_text
 
 #: The files of a folder that are indexed; a file named by itself may have any suffix.
 SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst"})
@@ -72,7 +73,14 @@ def _walk(folder: Path, failed: Callable[[OSError], None]) -> Iterator[Path]:
 
 
 def read_text(file: Path) -> str:
-    """Read UTF-8; raise `ValueError` with the reason for what is no text, or `OSError`."""
+    """Read UTF-8; raise `ValueError` with the reason for what is no text, or `OSError`.
+
+    No text is also what cannot be stored under its name, or never ends, such as a pipe.
+    """
+    if not is_text(file.as_posix()):
+        raise ValueError("its name is no UTF-8 text")
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise ValueError("no regular file")
     data = file.read_bytes()
     if b"\x00" in data:
         raise ValueError("binary: it holds a NUL character")

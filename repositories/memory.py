@@ -12,10 +12,10 @@ import numpy as np
 import sqlalchemy as sa
 
 from datastore import Datastore, SearchResult, Transaction, upsert
-from datastore.errors import InvalidValueError
+from datastore.errors import InvalidValueError, NotFoundError
 from datastore.snippets import Marks
 from datastore.types import FloatVector
-from repositories.base import DEFAULT_NAMESPACE, batches, now
+from repositories.base import DEFAULT_NAMESPACE, batches, is_text, now
 from repositories.chunking import chunk_text
 from repositories.chunks import WITH_EMBEDDINGS, ChunkRepository, content_hash
 from repositories.files import (
@@ -117,8 +117,10 @@ class MemoryManager:
         """Index a file, or the text and Markdown files of a folder, each in one transaction.
 
         A file whose content is unchanged is not touched; of a changed one, chunks with unchanged
-        content keep their ids and embeddings. Files that have gone are removed; a folder that
-        cannot be read is skipped, and nothing below it is removed.
+        content keep their ids and embeddings. Files that have gone are removed, and so are the
+        chunks of one that is no text any more; what cannot be read keeps its chunks, and so does
+        everything below a folder that cannot be read. Raises `NotFoundError` for a path where
+        nothing is, nor was when it was indexed.
 
         Paths are stored as they were given, normalised. Relative ones are told apart by nothing
         else: of two folders that are indexed as "." into one namespace, files of the same path
@@ -150,7 +152,12 @@ class MemoryManager:
         )
 
     def _index(self, start: Path) -> Iterator[FileReport]:
-        files, failures = find_files(start)
+        try:
+            files, failures = find_files(start)
+        except NotFoundError:
+            files, failures = [], []
+            if not self._missing(start, []):
+                raise
         for file in files:
             yield self._index_file(file)
         unread = [Path(failure.filename) for failure in failures]
@@ -161,13 +168,21 @@ class MemoryManager:
             yield FileReport(path, "removed")
 
     def _index_file(self, file: Path) -> FileReport:
-        path = file.as_posix()
         try:
             text = read_text(file)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            return FileReport(path, "skipped", reason=reason)
-        return self._index_text(self._source(path), root_of(file), text)
+        except OSError as error:
+            return FileReport(shown(file), "skipped", reason=error.strerror)
+        except ValueError as error:
+            return self._skip_no_text(file, str(error))
+        return self._index_text(self._source(file.as_posix()), root_of(file), text)
+
+    def _skip_no_text(self, file: Path, reason: str) -> FileReport:
+        """Remove what was indexed while the file was text, lest a search finds what it was."""
+        source = self._source(file.as_posix())
+        if is_text(source["path"]) and self.store.query_one(_SOURCE, source) is not None:
+            self.store.run(self._forget, source["path"])
+            reason += "; its chunks were removed"
+        return FileReport(shown(file), "skipped", reason=reason)
 
     def _index_text(self, source: Mapping[str, str], root: str, text: str) -> FileReport:
         path, digest = source["path"], content_hash(text)
@@ -191,6 +206,8 @@ class MemoryManager:
 
     def _missing(self, start: Path, unread: Sequence[Path]) -> list[str]:
         """Return the paths at `start` or below it that have gone, but for those below `unread`."""
+        if not is_text(start.as_posix()):  # and so no stored path is below it
+            return []
         statement = sa.select(sources.c.path).where(
             sources.c.namespace == self.namespace,
             sources.c.root == root_of(start),

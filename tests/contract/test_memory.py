@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -213,6 +214,59 @@ def test_what_is_no_text_is_skipped_with_a_reason(memory: MemoryManager, folder:
     }
 
 
+def test_no_file_of_a_folder_stops_the_others(memory: MemoryManager, folder: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.md")).write_text("some words")
+    os.mkfifo(folder / "pipe.md")
+    (folder / "regular.md").symlink_to(folder / "fruit.md")
+    (folder / "pointless.md").symlink_to(folder / "nothing")
+    (folder / "\\xff.md").write_text("a name that looks like the other")
+    memory.index("notes")
+    report = memory.index("notes")
+    reasons = {file.path: file.reason for file in report.files if file.outcome == "skipped"}
+    assert reasons == {
+        "notes/\\xff.md": "its name is no UTF-8 text",
+        "notes/pipe.md": "no regular file",
+        "notes/pointless.md": os.strerror(errno.ENOENT),
+    }
+    assert report.counts["unchanged"] == 4
+
+
+def test_a_folder_whose_name_is_no_text_is_skipped(memory: MemoryManager, folder: Path) -> None:
+    odd = Path(os.fsdecode(b"\xff"))
+    odd.mkdir()
+    (odd / "x.md").write_text("some words")
+    assert outcomes(memory.index(odd).files) == {"\\xff/x.md": "skipped"}
+    assert memory.index(".").counts["skipped"] == 1
+    os.chdir(odd)
+    assert memory.index(".").counts["added"] == 1
+
+
+@pytest.mark.parametrize("data", [b"na\xefve", b"a\x00b"])
+def test_a_file_that_is_no_text_any_more_is_not_found(
+    memory: MemoryManager, folder: Path, data: bytes
+) -> None:
+    memory.index("notes")
+    (folder / "fruit.md").write_bytes(data)
+    report = memory.index("notes")
+    assert outcomes(report.files)["notes/fruit.md"] == "skipped"
+    assert "chunks were removed" in str(report.files[0].reason)
+    assert list(memory.search("pear")) == []
+    assert "removed" not in str(memory.index("notes").files[0].reason)
+    (folder / "fruit.md").write_text("pears")
+    assert memory.index("notes").counts["added"] == 1
+
+
+def test_a_file_that_cannot_be_read_keeps_its_chunks(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.index("notes")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: denied(str(path)))
+    report = memory.index("notes")
+    assert report.counts["skipped"] == 2
+    assert {file.reason for file in report.files} == {os.strerror(errno.EACCES)}
+    assert memory.chunks.count() == 3
+
+
 def test_an_empty_file_is_known_and_has_no_chunks(memory: MemoryManager, folder: Path) -> None:
     (folder / "empty.md").write_text("")
     memory.index("notes")
@@ -220,8 +274,22 @@ def test_an_empty_file_is_known_and_has_no_chunks(memory: MemoryManager, folder:
 
 
 def test_a_path_that_is_not_there_raises(memory: MemoryManager, folder: Path) -> None:
+    for path in ("nowhere", "no\x00where", "\udcff"):
+        with pytest.raises(NotFoundError):
+            memory.index(path)
+
+
+def test_a_known_path_that_has_gone_is_removed(memory: MemoryManager, folder: Path) -> None:
+    memory.index("notes")
+    (folder / "fruit.md").unlink()
+    assert outcomes(memory.index("notes/fruit.md").files) == {"notes/fruit.md": "removed"}
     with pytest.raises(NotFoundError):
-        memory.index("nowhere")
+        memory.index("notes/fruit.md")
+    shutil.rmtree(folder)
+    assert outcomes(memory.index("notes").files) == {"notes/deep/cars.txt": "removed"}
+    with pytest.raises(NotFoundError):
+        memory.index("notes")
+    assert memory.chunks.count() == 0
 
 
 def test_progress_hears_of_every_file(memory: MemoryManager, folder: Path) -> None:
