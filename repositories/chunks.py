@@ -17,7 +17,7 @@ from datastore.sql import Filter, condition
 from repositories.base import Repository, batches, now, settings_of
 from repositories.records import Chunk
 from repositories.spaces import check_query, check_vectors
-from repositories.tables import chunk_embeddings, chunks
+from repositories.tables import chunk_embeddings, chunks, sources
 
 Row: TypeAlias = Mapping[Any, Any]
 
@@ -47,6 +47,22 @@ _INSERT = sa.insert(chunks)
 _INSERT_EMBEDDING = upsert(chunk_embeddings, update=[chunk_embeddings.c.embedding])
 _DELETE = sa.delete(chunks).where(_MINE, chunks.c.id == sa.bindparam("id"))
 _DELETE_PATH = sa.delete(chunks).where(_MINE, chunks.c.path == sa.bindparam("path"))
+_FORGET = sa.delete(sources).where(
+    sources.c.namespace == sa.bindparam("namespace"), sources.c.path == sa.bindparam("path")
+)
+#: Makes the file of a chunk one that has changed since it was indexed.
+_OUTDATE = (
+    sa.update(sources)
+    .where(
+        sources.c.namespace == sa.bindparam("within"),
+        sources.c.path.in_(
+            sa.select(chunks.c.path).where(
+                chunks.c.namespace == sa.bindparam("within"), chunks.c.id == sa.bindparam("id")
+            )
+        ),
+    )
+    .values(content_hash="")
+)
 _DELETE_ROWS = sa.delete(chunks).where(chunks.c.rid == sa.bindparam("row"))
 _MOVE = (
     sa.update(chunks)
@@ -118,12 +134,19 @@ class ChunkRepository(Repository):
         return Replacement(len(kept), len(added), len(removed))
 
     def delete(self, id: str) -> bool:
-        """Delete a chunk with its embeddings and mentions; tell whether it was there."""
-        return self.session.execute(_DELETE, self._parameters(id=id)).changes > 0
+        """Delete a chunk with its embeddings and mentions; tell whether it was there.
+
+        Its file counts as changed, so that the next indexing brings the chunk back.
+        """
+        with self.session.transaction() as transaction:
+            transaction.execute(_OUTDATE, {"within": self.namespace, "id": id})
+            return transaction.execute(_DELETE, self._parameters(id=id)).changes > 0
 
     def delete_path(self, path: str) -> int:
-        """Delete the chunks of a file; return how many there were."""
-        return self.session.execute(_DELETE_PATH, self._parameters(path=path)).changes
+        """Delete the chunks of a file, which then counts as never indexed; return how many."""
+        with self.session.transaction() as transaction:
+            transaction.execute(_FORGET, self._parameters(path=path))
+            return transaction.execute(_DELETE_PATH, self._parameters(path=path)).changes
 
     def count(self) -> int:
         """Return the number of chunks."""

@@ -51,7 +51,6 @@ _PRESENT = (
     .where(chunks.c.namespace == sa.bindparam("namespace"), chunks.c.path == sa.bindparam("path"))
 )
 _RECORD = upsert(sources, update=[sources.c.root, sources.c.content_hash, sources.c.indexed_at])
-_FORGET = sa.delete(sources).where(_MINE, sources.c.path == sa.bindparam("path"))
 
 
 class Embedder(Protocol):
@@ -201,8 +200,9 @@ class MemoryManager:
     def _replace(
         self, transaction: Transaction, record: Mapping[str, str], fresh: Sequence[Chunk]
     ) -> None:
-        ChunkRepository(transaction, self.namespace).replace_path(record["path"], fresh)
+        # First the record: its row makes those wait who index the same file at the same time.
         transaction.execute(_RECORD, {**record, "indexed_at": now()})
+        ChunkRepository(transaction, self.namespace).replace_path(record["path"], fresh)
 
     def _missing(self, start: Path, unread: Sequence[Path]) -> list[str]:
         """Return the paths at `start` or below it that have gone, but for those below `unread`."""
@@ -225,7 +225,6 @@ class MemoryManager:
 
     def _forget(self, transaction: Transaction, path: str) -> None:
         ChunkRepository(transaction, self.namespace).delete_path(path)
-        transaction.execute(_FORGET, self._source(path))
 
     def _source(self, path: str) -> Mapping[str, str]:
         return {"namespace": self.namespace, "path": path}

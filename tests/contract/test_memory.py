@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,8 +17,8 @@ import pytest
 
 from datastore import Datastore
 from datastore.errors import DimensionError, InvalidValueError, NotFoundError
-from repositories import MemoryManager
-from repositories.memory import FileReport
+from repositories import ChunkRepository, MemoryManager
+from repositories.memory import FileReport, IndexReport
 
 
 class CountingEmbedder:
@@ -239,6 +241,53 @@ def test_a_folder_whose_name_is_no_text_is_skipped(memory: MemoryManager, folder
     assert memory.index(".").counts["skipped"] == 1
     os.chdir(odd)
     assert memory.index(".").counts["added"] == 1
+
+
+def test_deleted_chunks_come_back(memory: MemoryManager, folder: Path) -> None:
+    memory.index("notes")
+    memory.chunks.delete_path("notes/deep/cars.txt")
+    memory.chunks.delete(memory.chunks.by_path("notes/fruit.md")[0].id)
+    assert memory.chunks.delete("nobody") is False
+    assert outcomes(memory.index("notes").files) == {
+        "notes/deep/cars.txt": "added",
+        "notes/fruit.md": "changed",
+    }
+    assert memory.chunks.count() == 3
+    assert memory.index("notes").counts["unchanged"] == 2
+
+
+def test_what_is_left_of_a_file_goes_with_it(memory: MemoryManager, folder: Path) -> None:
+    memory.index("notes")
+    memory.chunks.delete(memory.chunks.by_path("notes/fruit.md")[0].id)
+    (folder / "fruit.md").unlink()
+    memory.index("notes")
+    assert memory.chunks.by_path("notes/fruit.md") == []
+
+
+def test_a_deletion_that_is_undone_changes_no_file(store: Datastore, folder: Path) -> None:
+    memory = MemoryManager(store)
+    memory.index("notes")
+    with store.transaction() as transaction:
+        ChunkRepository(transaction).delete_path("notes/fruit.md")
+        transaction.rollback()
+    assert memory.index("notes").counts["unchanged"] == 2
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_many_may_index_the_same_new_files(store: Datastore, folder: Path, embedded: bool) -> None:
+    for n in range(20):
+        (folder / f"{n}.md").write_text(f"# One\n\nnote {n}\n\n# Two\n\nmore {n}\n")
+    barrier = threading.Barrier(4)
+
+    def index(_: int) -> IndexReport:
+        barrier.wait()
+        return MemoryManager(store, CountingEmbedder() if embedded else None).index("notes")
+
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(index, range(4)))
+    assert {report.chunks for report in reports} == {43}
+    assert MemoryManager(store).chunks.count() == 43
+    assert MemoryManager(store, CountingEmbedder()).index("notes").counts["skipped"] == 0
 
 
 @pytest.mark.parametrize("data", [b"na\xefve", b"a\x00b"])
