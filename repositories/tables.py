@@ -197,3 +197,11 @@ embedding_models = Table(
     Column("normalized", sa.Boolean(), nullable=False),
     Column("active", sa.Boolean(), nullable=False),
 )
+#: One space is active at most, also where two processes found theirs at the same time.
+Index(
+    "uq_embedding_models_active",
+    embedding_models.c.active,
+    unique=True,
+    sqlite_where=embedding_models.c.active,
+    postgresql_where=embedding_models.c.active,
+)

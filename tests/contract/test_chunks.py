@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -19,7 +21,7 @@ from datastore.errors import (
     UniqueViolation,
     UnknownNameError,
 )
-from repositories import Chunk, ChunkRepository
+from repositories import Chunk, ChunkRepository, spaces
 from repositories.tables import chunks as chunks_table
 from repositories.tables import embedding_models
 
@@ -305,6 +307,35 @@ def test_settings_of_another_space_are_refused_with_both_sides_named(
                 attempt()
             assert all(side in str(caught.value) for side in both)
         assert repository.count() == 1
+
+
+def test_of_two_spaces_founded_at_once_one_is_refused(migrated_url: str) -> None:
+    barrier = threading.Barrier(2)
+
+    def found(model: str) -> str:
+        settings = Settings.load(url=migrated_url, embedding={"model": model})
+        with Datastore.open(settings) as store:
+            barrier.wait()
+            try:
+                ChunkRepository(store).add(chunk(model, embedding=[1, 2]))
+            except ConfigurationError as error:
+                return str(error)
+        return ""
+
+    with ThreadPoolExecutor(2) as pool:
+        messages = sorted(pool.map(found, ("one", "two")))
+    assert messages[0] == ""
+    assert all(f"'{model}'" in messages[1] for model in ("one", "two"))
+
+
+def test_the_winner_of_a_race_rules_the_loser(store: Datastore, migrated_url: str) -> None:
+    """The loser has looked before the winner wrote, and writes after the winner committed."""
+    with Datastore.open(Settings.load(url=migrated_url, embedding={"model": "two"})) as other:
+        ChunkRepository(store).add(chunk("a", embedding=[1, 2]))
+        with other.transaction() as transaction, pytest.raises(ConfigurationError) as caught:
+            spaces._register(transaction, [np.array([1, 2], dtype=np.float32)])
+    assert all(side in str(caught.value) for side in ("'default'", "'two'"))
+    assert [row["model"] for row in store.query(embedding_models.select())] == ["default"]
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "inner_product"])
