@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TypeAlias, TypeVar
+from typing import SupportsIndex, TypeAlias, TypeVar
 
 from datastore import Datastore, Settings, Transaction
 from datastore.errors import InvalidValueError
-from datastore.types import check_text
+from datastore.types import INT64, check_text
 
 T = TypeVar("T")
 Session: TypeAlias = Datastore | Transaction
@@ -18,6 +19,8 @@ Session: TypeAlias = Datastore | Transaction
 DEFAULT_NAMESPACE = "default"
 #: Rows per statement of a bulk insert.
 BATCH = 500
+#: What an integer column holds on both engines.
+INT32 = range(-(2**31), 2**31)
 
 
 class Repository:
@@ -39,6 +42,17 @@ def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def whole(what: str, value: SupportsIndex, least: int, most: int = INT64[-1]) -> int:
+    """Return an integer, numpy's included; raise `InvalidValueError` for others and bounds."""
+    try:
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if not least <= number <= most:
+        raise InvalidValueError(f"{what}: expected a whole number from {least} to {most}")
+    return number
 
 
 def is_text(value: str) -> bool:

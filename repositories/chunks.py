@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,9 @@ from datastore import SearchHit, SearchResult, Transaction, each, upsert
 from datastore.errors import InvalidValueError, NotFoundError
 from datastore.snippets import Marks
 from datastore.sql import Filter, condition
-from repositories.base import Repository, batches, now, settings_of
+from datastore.types import check_text
+from repositories.base import INT32, Repository, batches, now, settings_of, whole
+from repositories.chunking import chunk_id
 from repositories.records import Chunk
 from repositories.spaces import check_query, check_vectors
 from repositories.tables import chunk_embeddings, chunks, sources
@@ -98,7 +101,7 @@ class ChunkRepository(Repository):
         another length than the store's.
         """
         with self._transaction() as transaction:
-            return sum(self._insert(transaction, batch) for batch in batches(items))
+            return sum(self._insert(transaction, batch) for batch in batches(map(_checked, items)))
 
     def get(self, id: str) -> Chunk:
         """Return a chunk with its embedding; raise `NotFoundError` where there is none."""
@@ -120,16 +123,17 @@ class ChunkRepository(Repository):
         """Make `items` the chunks of a file, in one transaction.
 
         A chunk whose content is there already keeps its id, its embedding (unless a new one is
-        given) and its mentions, and takes the new lines and metadata.
+        given) and its mentions, and takes the new lines and metadata. A new one whose id such a
+        chunk keeps gets an id that is derived from its path and content.
         """
-        fresh = [_of_path(chunk, path) for chunk in items]
+        fresh = [_checked(replace(chunk, path=path)) for chunk in items]
         with self._transaction() as transaction:
             rows = transaction.query(_BY_PATH, self._parameters(path=path))
             kept, added, removed = _match(rows, fresh)
             if removed:
                 transaction.execute(_DELETE_ROWS, [{"row": row["rid"]} for row in removed])
             self._keep(transaction, kept)
-            for batch in batches(added):
+            for batch in batches(_with_free_ids(added, {row["id"] for row, _ in kept})):
                 self._insert(transaction, batch)
         return Replacement(len(kept), len(added), len(removed))
 
@@ -242,9 +246,20 @@ def content_hash(content: str) -> str:
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def _checked(chunk: Chunk) -> Chunk:
+    """Return a chunk that both engines can store; raise `InvalidValueError` where there is none."""
+    for text in (chunk.id, chunk.path, chunk.content):
+        check_text(text)
+    if not isinstance(chunk.metadata, Mapping):
+        raise InvalidValueError(
+            f"metadata: expected a mapping, got {type(chunk.metadata).__name__}"
+        )
+    start = whole("start_line", chunk.start_line, 1, INT32[-1])
+    end = whole("end_line", chunk.end_line, start, INT32[-1])
+    return replace(chunk, start_line=start, end_line=end, metadata=dict(chunk.metadata))
+
+
 def _values(chunk: Chunk, namespace: str) -> dict[str, Any]:
-    if not 1 <= chunk.start_line <= chunk.end_line < 2**31:
-        raise InvalidValueError("chunk: expected 1 <= start_line <= end_line")
     return {
         "namespace": namespace,
         "id": chunk.id,
@@ -253,7 +268,7 @@ def _values(chunk: Chunk, namespace: str) -> dict[str, Any]:
         "end_line": chunk.end_line,
         "content": chunk.content,
         "content_hash": content_hash(chunk.content),
-        "metadata": dict(chunk.metadata),
+        "metadata": chunk.metadata,
         "created_at": chunk.created_at or now(),
     }
 
@@ -269,10 +284,6 @@ def _chunk(row: Row) -> Chunk:
         metadata=row["metadata"],
         created_at=row["created_at"],
     )
-
-
-def _of_path(chunk: Chunk, path: str) -> Chunk:
-    return chunk if chunk.path == path else replace(chunk, path=path)
 
 
 def _match(
@@ -295,18 +306,28 @@ def _match(
     return kept, added, [row for candidates in waiting.values() for row in candidates]
 
 
+def _with_free_ids(added: Sequence[Chunk], kept: set[str]) -> Iterator[Chunk]:
+    """Give those another id whose own one is kept by a chunk of the same path."""
+    taken = kept | {chunk.id for chunk in added}
+    for chunk in added:
+        if chunk.id in kept:
+            ids = (chunk_id(chunk.path, chunk.content, number) for number in itertools.count())
+            chunk = replace(chunk, id=next(id for id in ids if id not in taken))
+            taken.add(chunk.id)
+        yield chunk
+
+
 def _differs(row: Row, chunk: Chunk) -> bool:
     old = (row["start_line"], row["end_line"], row["metadata"])
-    return old != (chunk.start_line, chunk.end_line, dict(chunk.metadata))
+    return old != (chunk.start_line, chunk.end_line, chunk.metadata)
 
 
 def _move(row: Row, chunk: Chunk) -> dict[str, Any]:
-    values = _values(chunk, row["namespace"])
     return {
         "row": row["rid"],
-        "start": values["start_line"],
-        "end": values["end_line"],
-        "document": values["metadata"],
+        "start": chunk.start_line,
+        "end": chunk.end_line,
+        "document": chunk.metadata,
     }
 
 
