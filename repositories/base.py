@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
-from typing import SupportsIndex, TypeAlias, TypeVar
+from typing import Any, SupportsIndex, TypeAlias, TypeVar
+
+import sqlalchemy as sa
 
 from datastore import Datastore, Settings, Transaction
 from datastore.errors import InvalidValueError
-from datastore.types import INT64, check_text
+from datastore.types import check_text
 
 T = TypeVar("T")
 Session: TypeAlias = Datastore | Transaction
 
 DEFAULT_NAMESPACE = "default"
-#: Rows per statement of a bulk insert.
+#: Rows per statement of a bulk insert, and per page of an iteration.
 BATCH = 500
-#: What an integer column holds on both engines.
+#: What a column of type `Integer` holds on both engines.
 INT32 = range(-(2**31), 2**31)
 
 
@@ -30,11 +31,13 @@ class Repository:
         self.session = session
         self.namespace = check_text(namespace)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Transaction]:
-        """Begin a transaction, or a savepoint within the one that this repository joined."""
-        with self.session.transaction() as transaction:
-            yield transaction
+    def _parameters(self, **values: Any) -> dict[str, Any]:
+        return {"namespace": self.namespace, **values}
+
+    def _count(self, table: sa.Table) -> int:
+        mine = table.c.namespace == sa.bindparam("namespace")
+        statement = sa.select(sa.func.count().label("n")).select_from(table).where(mine)
+        return int(self.session.query(statement, self._parameters())[0]["n"])
 
 
 def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
@@ -44,8 +47,8 @@ def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
         yield batch
 
 
-def whole(what: str, value: SupportsIndex, least: int, most: int = INT64[-1]) -> int:
-    """Return an integer, numpy's included; raise `InvalidValueError` for others and bounds."""
+def whole(what: str, value: SupportsIndex, least: int, most: float = float("inf")) -> int:
+    """Return an integer, of numpy's too, as an `int`; raise `InvalidValueError` for all else."""
     try:
         number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:

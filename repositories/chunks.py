@@ -16,7 +16,7 @@ from datastore.errors import InvalidValueError, NotFoundError
 from datastore.snippets import Marks
 from datastore.sql import Filter, condition
 from datastore.types import check_text
-from repositories.base import INT32, Repository, batches, now, settings_of, whole
+from repositories.base import BATCH, INT32, Repository, batches, now, settings_of, whole
 from repositories.chunking import chunk_id
 from repositories.records import Chunk
 from repositories.spaces import check_query, check_vectors
@@ -42,7 +42,6 @@ _PAGE = (
     .order_by(chunks.c.rid)
     .limit(sa.bindparam("size"))
 )
-_COUNT = sa.select(sa.func.count().label("count")).select_from(chunks).where(_MINE)
 _ROW_KEYS = sa.select(chunks.c.id, chunks.c.rid).where(
     _MINE, chunks.c.id.in_(sa.select(each(sa.bindparam("ids")).c.value))
 )
@@ -100,7 +99,7 @@ class ChunkRepository(Repository):
         Raises `UniqueViolation`, `InvalidValueError`, or `DimensionError` for an embedding of
         another length than the store's.
         """
-        with self._transaction() as transaction:
+        with self.session.transaction() as transaction:
             return sum(self._insert(transaction, batch) for batch in batches(map(_checked, items)))
 
     def get(self, id: str) -> Chunk:
@@ -127,7 +126,7 @@ class ChunkRepository(Repository):
         chunk keeps gets an id that is derived from its path and content.
         """
         fresh = [_checked(replace(chunk, path=path)) for chunk in items]
-        with self._transaction() as transaction:
+        with self.session.transaction() as transaction:
             rows = transaction.query(_BY_PATH, self._parameters(path=path))
             kept, added, removed = _match(rows, fresh)
             if removed:
@@ -154,17 +153,13 @@ class ChunkRepository(Repository):
 
     def count(self) -> int:
         """Return the number of chunks."""
-        (row,) = self.session.query(_COUNT, {"namespace": self.namespace})
-        return int(row["count"])
+        return self._count(chunks)
 
     def all(self) -> Iterator[Chunk]:
         """Iterate over every chunk, in the order of their insertion, a page at a time."""
-        after, size = -1, 500
-        while True:
-            rows = self.session.query(_PAGE, self._parameters(after=after, size=size))
+        after = -1
+        while rows := self.session.query(_PAGE, self._parameters(after=after, size=BATCH)):
             yield from map(_chunk, rows)
-            if len(rows) < size:
-                return
             after = rows[-1]["rid"]
 
     def search(
@@ -212,7 +207,7 @@ class ChunkRepository(Repository):
 
     def _parameters(self, **values: Any) -> dict[str, Any]:
         model = settings_of(self.session).embedding.model
-        return {"namespace": self.namespace, "model": model, **values}
+        return super()._parameters(model=model, **values)
 
     def _insert(self, transaction: Transaction, batch: Sequence[Chunk]) -> int:
         transaction.execute(_INSERT, [_values(chunk, self.namespace) for chunk in batch])

@@ -94,7 +94,7 @@ kg_entities = Table(
     Column("name", Text(), nullable=False),
     Column("type", Text(), nullable=False),
     Column("description", Text()),
-    Column("mention_count", sa.Integer(), nullable=False, server_default=sa.text("1")),
+    Column("mention_count", sa.BigInteger(), nullable=False, server_default=sa.text("1")),
     Column("first_seen", UTCDateTime(), nullable=False),
     Column("last_seen", UTCDateTime(), nullable=False),
     UniqueConstraint("namespace", "entity_id"),
