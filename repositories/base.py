@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TypeAlias, TypeVar
+from typing import Any, SupportsIndex, TypeAlias, TypeVar
+
+import sqlalchemy as sa
 
 from datastore import Datastore, Settings, Transaction
+from datastore.errors import InvalidValueError
 from datastore.types import check_text
 
 T = TypeVar("T")
 Session: TypeAlias = Datastore | Transaction
 
 DEFAULT_NAMESPACE = "default"
-#: Rows per statement of a bulk insert.
+#: Rows per statement of a bulk insert, and per page of an iteration.
 BATCH = 500
+#: What a column of type `Integer` holds on both engines.
+INT32 = range(-(2**31), 2**31)
 
 
 class Repository:
@@ -26,11 +31,13 @@ class Repository:
         self.session = session
         self.namespace = check_text(namespace)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Transaction]:
-        """Begin a transaction, or a savepoint within the one that this repository joined."""
-        with self.session.transaction() as transaction:
-            yield transaction
+    def _parameters(self, **values: Any) -> dict[str, Any]:
+        return {"namespace": self.namespace, **values}
+
+    def _count(self, table: sa.Table) -> int:
+        mine = table.c.namespace == sa.bindparam("namespace")
+        statement = sa.select(sa.func.count().label("n")).select_from(table).where(mine)
+        return int(self.session.query(statement, self._parameters())[0]["n"])
 
 
 def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
@@ -38,6 +45,26 @@ def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def whole(what: str, value: SupportsIndex, least: int, most: float = float("inf")) -> int:
+    """Return an integer, of numpy's too, as an `int`; raise `InvalidValueError` for all else."""
+    try:
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if not least <= number <= most:
+        raise InvalidValueError(f"{what}: expected a whole number from {least} to {most}")
+    return number
+
+
+def is_text(value: str) -> bool:
+    """Tell whether both engines can store a text."""
+    try:
+        check_text(value)
+    except InvalidValueError:
+        return False
+    return True
 
 
 def now() -> datetime:

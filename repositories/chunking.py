@@ -65,12 +65,13 @@ def chunk_text(path: str, text: str) -> list[Chunk]:
         start, end = blocks[0].start, blocks[-1].end
         partial = blocks[0].partial
         content = "\n".join(blocks[0].lines if partial else lines[start - 1 : end])
-        result.append(Chunk(_chunk_id(path, content, seen[content]), path, start, end, content))
+        result.append(Chunk(chunk_id(path, content, seen[content]), path, start, end, content))
         seen[content] += 1
     return result
 
 
-def _chunk_id(path: str, content: str, number: int) -> str:
+def chunk_id(path: str, content: str, number: int) -> str:
+    """Return the id of the chunk with that content, `number` of which stand before it."""
     return hashlib.sha256("\0".join((path, content, str(number))).encode()).hexdigest()[:32]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +15,12 @@ from datastore import SearchHit, SearchResult, Transaction, each, upsert
 from datastore.errors import InvalidValueError, NotFoundError
 from datastore.snippets import Marks
 from datastore.sql import Filter, condition
-from repositories.base import Repository, batches, now, settings_of
+from datastore.types import check_text
+from repositories.base import BATCH, INT32, Repository, batches, now, settings_of, whole
+from repositories.chunking import chunk_id
 from repositories.records import Chunk
 from repositories.spaces import check_query, check_vectors
-from repositories.tables import chunk_embeddings, chunks
+from repositories.tables import chunk_embeddings, chunks, sources
 
 Row: TypeAlias = Mapping[Any, Any]
 
@@ -39,7 +42,6 @@ _PAGE = (
     .order_by(chunks.c.rid)
     .limit(sa.bindparam("size"))
 )
-_COUNT = sa.select(sa.func.count().label("count")).select_from(chunks).where(_MINE)
 _ROW_KEYS = sa.select(chunks.c.id, chunks.c.rid).where(
     _MINE, chunks.c.id.in_(sa.select(each(sa.bindparam("ids")).c.value))
 )
@@ -47,6 +49,22 @@ _INSERT = sa.insert(chunks)
 _INSERT_EMBEDDING = upsert(chunk_embeddings, update=[chunk_embeddings.c.embedding])
 _DELETE = sa.delete(chunks).where(_MINE, chunks.c.id == sa.bindparam("id"))
 _DELETE_PATH = sa.delete(chunks).where(_MINE, chunks.c.path == sa.bindparam("path"))
+_FORGET = sa.delete(sources).where(
+    sources.c.namespace == sa.bindparam("namespace"), sources.c.path == sa.bindparam("path")
+)
+#: Makes the file of a chunk one that has changed since it was indexed.
+_OUTDATE = (
+    sa.update(sources)
+    .where(
+        sources.c.namespace == sa.bindparam("within"),
+        sources.c.path.in_(
+            sa.select(chunks.c.path).where(
+                chunks.c.namespace == sa.bindparam("within"), chunks.c.id == sa.bindparam("id")
+            )
+        ),
+    )
+    .values(content_hash="")
+)
 _DELETE_ROWS = sa.delete(chunks).where(chunks.c.rid == sa.bindparam("row"))
 _MOVE = (
     sa.update(chunks)
@@ -81,8 +99,8 @@ class ChunkRepository(Repository):
         Raises `UniqueViolation`, `InvalidValueError`, or `DimensionError` for an embedding of
         another length than the store's.
         """
-        with self._transaction() as transaction:
-            return sum(self._insert(transaction, batch) for batch in batches(items))
+        with self.session.transaction() as transaction:
+            return sum(self._insert(transaction, batch) for batch in batches(map(_checked, items)))
 
     def get(self, id: str) -> Chunk:
         """Return a chunk with its embedding; raise `NotFoundError` where there is none."""
@@ -104,40 +122,44 @@ class ChunkRepository(Repository):
         """Make `items` the chunks of a file, in one transaction.
 
         A chunk whose content is there already keeps its id, its embedding (unless a new one is
-        given) and its mentions, and takes the new lines and metadata.
+        given) and its mentions, and takes the new lines and metadata. A new one whose id such a
+        chunk keeps gets an id that is derived from its path and content.
         """
-        fresh = [_of_path(chunk, path) for chunk in items]
-        with self._transaction() as transaction:
+        fresh = [_checked(replace(chunk, path=path)) for chunk in items]
+        with self.session.transaction() as transaction:
             rows = transaction.query(_BY_PATH, self._parameters(path=path))
             kept, added, removed = _match(rows, fresh)
             if removed:
                 transaction.execute(_DELETE_ROWS, [{"row": row["rid"]} for row in removed])
             self._keep(transaction, kept)
-            for batch in batches(added):
+            for batch in batches(_with_free_ids(added, {row["id"] for row, _ in kept})):
                 self._insert(transaction, batch)
         return Replacement(len(kept), len(added), len(removed))
 
     def delete(self, id: str) -> bool:
-        """Delete a chunk with its embeddings and mentions; tell whether it was there."""
-        return self.session.execute(_DELETE, self._parameters(id=id)).changes > 0
+        """Delete a chunk with its embeddings and mentions; tell whether it was there.
+
+        Its file counts as changed, so that the next indexing brings the chunk back.
+        """
+        with self.session.transaction() as transaction:
+            transaction.execute(_OUTDATE, {"within": self.namespace, "id": id})
+            return transaction.execute(_DELETE, self._parameters(id=id)).changes > 0
 
     def delete_path(self, path: str) -> int:
-        """Delete the chunks of a file; return how many there were."""
-        return self.session.execute(_DELETE_PATH, self._parameters(path=path)).changes
+        """Delete the chunks of a file, which then counts as never indexed; return how many."""
+        with self.session.transaction() as transaction:
+            transaction.execute(_FORGET, self._parameters(path=path))
+            return transaction.execute(_DELETE_PATH, self._parameters(path=path)).changes
 
     def count(self) -> int:
         """Return the number of chunks."""
-        (row,) = self.session.query(_COUNT, {"namespace": self.namespace})
-        return int(row["count"])
+        return self._count(chunks)
 
     def all(self) -> Iterator[Chunk]:
         """Iterate over every chunk, in the order of their insertion, a page at a time."""
-        after, size = -1, 500
-        while True:
-            rows = self.session.query(_PAGE, self._parameters(after=after, size=size))
+        after = -1
+        while rows := self.session.query(_PAGE, self._parameters(after=after, size=BATCH)):
             yield from map(_chunk, rows)
-            if len(rows) < size:
-                return
             after = rows[-1]["rid"]
 
     def search(
@@ -185,7 +207,7 @@ class ChunkRepository(Repository):
 
     def _parameters(self, **values: Any) -> dict[str, Any]:
         model = settings_of(self.session).embedding.model
-        return {"namespace": self.namespace, "model": model, **values}
+        return super()._parameters(model=model, **values)
 
     def _insert(self, transaction: Transaction, batch: Sequence[Chunk]) -> int:
         transaction.execute(_INSERT, [_values(chunk, self.namespace) for chunk in batch])
@@ -219,9 +241,20 @@ def content_hash(content: str) -> str:
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def _checked(chunk: Chunk) -> Chunk:
+    """Return a chunk that both engines can store; raise `InvalidValueError` where there is none."""
+    for text in (chunk.id, chunk.path, chunk.content):
+        check_text(text)
+    if not isinstance(chunk.metadata, Mapping):
+        raise InvalidValueError(
+            f"metadata: expected a mapping, got {type(chunk.metadata).__name__}"
+        )
+    start = whole("start_line", chunk.start_line, 1, INT32[-1])
+    end = whole("end_line", chunk.end_line, start, INT32[-1])
+    return replace(chunk, start_line=start, end_line=end, metadata=dict(chunk.metadata))
+
+
 def _values(chunk: Chunk, namespace: str) -> dict[str, Any]:
-    if not 1 <= chunk.start_line <= chunk.end_line < 2**31:
-        raise InvalidValueError("chunk: expected 1 <= start_line <= end_line")
     return {
         "namespace": namespace,
         "id": chunk.id,
@@ -230,7 +263,7 @@ def _values(chunk: Chunk, namespace: str) -> dict[str, Any]:
         "end_line": chunk.end_line,
         "content": chunk.content,
         "content_hash": content_hash(chunk.content),
-        "metadata": dict(chunk.metadata),
+        "metadata": chunk.metadata,
         "created_at": chunk.created_at or now(),
     }
 
@@ -246,10 +279,6 @@ def _chunk(row: Row) -> Chunk:
         metadata=row["metadata"],
         created_at=row["created_at"],
     )
-
-
-def _of_path(chunk: Chunk, path: str) -> Chunk:
-    return chunk if chunk.path == path else replace(chunk, path=path)
 
 
 def _match(
@@ -272,18 +301,28 @@ def _match(
     return kept, added, [row for candidates in waiting.values() for row in candidates]
 
 
+def _with_free_ids(added: Sequence[Chunk], kept: set[str]) -> Iterator[Chunk]:
+    """Give those another id whose own one is kept by a chunk of the same path."""
+    taken = kept | {chunk.id for chunk in added}
+    for chunk in added:
+        if chunk.id in kept:
+            ids = (chunk_id(chunk.path, chunk.content, number) for number in itertools.count())
+            chunk = replace(chunk, id=next(id for id in ids if id not in taken))
+            taken.add(chunk.id)
+        yield chunk
+
+
 def _differs(row: Row, chunk: Chunk) -> bool:
     old = (row["start_line"], row["end_line"], row["metadata"])
-    return old != (chunk.start_line, chunk.end_line, dict(chunk.metadata))
+    return old != (chunk.start_line, chunk.end_line, chunk.metadata)
 
 
 def _move(row: Row, chunk: Chunk) -> dict[str, Any]:
-    values = _values(chunk, row["namespace"])
     return {
         "row": row["rid"],
-        "start": values["start_line"],
-        "end": values["end_line"],
-        "document": values["metadata"],
+        "start": chunk.start_line,
+        "end": chunk.end_line,
+        "document": chunk.metadata,
     }
 
 

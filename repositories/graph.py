@@ -15,16 +15,13 @@ from datastore import Text, TextArray, Transaction, each, upsert
 from datastore.errors import InvalidValueError, NotFoundError
 from datastore.sql import excluded
 from datastore.textquery import fold
-from datastore.types import check_text
-from repositories.base import BATCH, Repository, Session, batches, now
+from datastore.types import INT64, check_text
+from repositories.base import BATCH, INT32, Repository, Session, batches, is_text, now, whole
 from repositories.records import Entity, Neighborhood, Relationship
 from repositories.tables import kg_entities, kg_entity_names, kg_mentions, kg_relationships
 
 Direction: TypeAlias = Literal["out", "in", "both"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-
-#: What the integer columns hold on both engines.
-INT32 = range(-(2**31), 2**31)
 
 _entity = kg_entities.c
 _edge = kg_relationships.c
@@ -89,7 +86,11 @@ _UPSERT = upsert(
         _entity.name: _fresh.name,
         _entity.type: _fresh.type,
         _entity.description: sa.func.coalesce(_fresh.description, _entity.description),
-        _entity.mention_count: _entity.mention_count + _fresh.mention_count,
+        # No further than the column reaches: one engine would raise, the other store a float.
+        _entity.mention_count: sa.case(
+            (_entity.mention_count > INT64[-1] - _fresh.mention_count, INT64[-1]),
+            else_=_entity.mention_count + _fresh.mention_count,
+        ),
         _entity.first_seen: sa.case(
             (_fresh.first_seen < _entity.first_seen, _fresh.first_seen), else_=_entity.first_seen
         ),
@@ -113,7 +114,7 @@ class GraphRepository(Repository):
 
     def add_entities(self, entities: Iterable[Entity]) -> int:
         """Insert them all, or none: an id that exists raises `UniqueViolation`. Return how many."""
-        with self._transaction() as transaction:
+        with self.session.transaction() as transaction:
             return sum(self._add_entities(transaction, batch) for batch in batches(entities))
 
     def _add_entities(self, transaction: Transaction, batch: Sequence[Entity]) -> int:
@@ -129,7 +130,7 @@ class GraphRepository(Repository):
         description; `first_seen` and `last_seen` widen.
         """
         moment = now()
-        with self._transaction() as transaction:
+        with self.session.transaction() as transaction:
             row = transaction.query(_UPSERT, self._entity_row(entity, moment))[0]
             transaction.execute(_ADD_NAME, self._name_row(entity, moment))
         return Entity(**row)
@@ -140,7 +141,7 @@ class GraphRepository(Repository):
 
     def find_entity(self, id: str) -> Entity | None:
         """Return an entity, or None."""
-        row = self.session.query_one(_ENTITY, self._params(id=id))
+        row = self.session.query_one(_ENTITY, self._parameters(id=id))
         return Entity(**row) if row else None
 
     def find_entities(self, name: str) -> list[Entity]:
@@ -148,19 +149,21 @@ class GraphRepository(Repository):
 
         Case, accents and punctuation make no difference.
         """
-        params = self._params(name=name, folded=fold(check_text(name)))
+        if not is_text(name):  # and so no name either
+            return []
+        params = self._parameters(name=name, folded=fold(name))
         return [Entity(**row) for row in self.session.query(_NAMED, params)]
 
     def entities(self) -> Iterator[Entity]:
         """Iterate over all entities by id, reading pages: what changes meanwhile may be missed."""
-        rows = self.session.query(_FIRST_PAGE, self._params(limit=BATCH))
+        rows = self.session.query(_FIRST_PAGE, self._parameters(limit=BATCH))
         while rows:
             yield from (Entity(**row) for row in rows)
-            rows = self.session.query(_NEXT_PAGE, self._params(limit=BATCH, id=rows[-1]["id"]))
+            rows = self.session.query(_NEXT_PAGE, self._parameters(limit=BATCH, id=rows[-1]["id"]))
 
     def delete_entity(self, id: str) -> bool:
         """Delete an entity with its names, relationships and links; False where there is none."""
-        return self.session.execute(_DELETE, self._params(id=id)).changes > 0
+        return self.session.execute(_DELETE, self._parameters(id=id)).changes > 0
 
     def count_entities(self) -> int:
         """Count the entities."""
@@ -172,7 +175,7 @@ class GraphRepository(Repository):
         Raises `ForeignKeyViolation` where an end is missing, `UniqueViolation` for a second
         relationship of one type from one entity to another.
         """
-        with self._transaction() as transaction:
+        with self.session.transaction() as transaction:
             return sum(
                 transaction.execute(_ADD_RELATIONSHIP, list(map(self._edge_row, batch))).changes
                 for batch in batches(relationships)
@@ -183,7 +186,9 @@ class GraphRepository(Repository):
     ) -> list[Relationship]:
         """Return what leaves or reaches an entity, ordered by source, target and type."""
         statement = _relationships_of(_checked(direction), types is not None)
-        return _read_relationships(self.session, statement, self._params(types, id=entity_id))
+        return _read_relationships(
+            self.session, statement, self._parameters(**_typed(types), id=entity_id)
+        )
 
     def count_relationships(self) -> int:
         """Count the relationships."""
@@ -204,12 +209,14 @@ class GraphRepository(Repository):
         of `types` among the entities, whatever `direction` led to them. Raises `NotFoundError`
         where the start is unknown.
         """
-        _whole("max_hops", max_hops, 0)
-        _whole("max_nodes", max_nodes, 1)
-        step, params = _step(_checked(direction), types is not None), self._params(types)
+        hops, nodes = whole("max_hops", max_hops, 0), whole("max_nodes", max_nodes, 1)
+        step, params = (
+            _step(_checked(direction), types is not None),
+            self._parameters(**_typed(types)),
+        )
         with self._snapshot() as transaction:
             start = GraphRepository(transaction, self.namespace).get_entity(entity_id)
-            found, cut = _walk(transaction, step, params, start, max_hops, max_nodes)
+            found, cut = _walk(transaction, step, params, start, hops, nodes)
             among = {**params, "ids": [entity.id for entity, _ in found]}
             relationships = _read_relationships(transaction, _among(types is not None), among)
         return Neighborhood(found, relationships, cut)
@@ -219,8 +226,8 @@ class GraphRepository(Repository):
 
         Raises `ForeignKeyViolation` where the entity or a chunk is unknown.
         """
-        shared = self._params(entity_id=entity_id)
-        with self._transaction() as transaction:
+        shared = self._parameters(entity_id=entity_id)
+        with self.session.transaction() as transaction:
             return sum(
                 transaction.execute(_LINK, [{**shared, "chunk_id": id_} for id_ in batch]).changes
                 for batch in batches(_texts(chunk_ids))
@@ -228,7 +235,7 @@ class GraphRepository(Repository):
 
     def chunks_of(self, entity_ids: Iterable[str]) -> list[str]:
         """Return the ids, in their order, of the chunks that mention any of these entities."""
-        rows = self.session.query(_CHUNKS, self._params(entities=_texts(entity_ids)))
+        rows = self.session.query(_CHUNKS, self._parameters(entities=_texts(entity_ids)))
         return [row["chunk_id"] for row in rows]
 
     def _snapshot(self) -> AbstractContextManager[Transaction]:
@@ -236,27 +243,19 @@ class GraphRepository(Repository):
             return nullcontext(self.session)
         return self.session.transaction(read_only=True)
 
-    def _params(self, types: Iterable[str] | None = None, **others: Any) -> dict[str, Any]:
-        chosen = {} if types is None else {"types": _texts(types)}
-        return {"namespace": self.namespace, **chosen, **others}
-
-    def _count(self, table: sa.Table) -> int:
-        statement = sa.select(sa.func.count().label("n")).where(table.c.namespace == _NAMESPACE)
-        return int(self.session.query(statement.select_from(table), self._params())[0]["n"])
-
     def _entity_row(self, entity: Entity, moment: datetime) -> dict[str, Any]:
-        return self._params(
+        return self._parameters(
             entity_id=entity.id,
             name=check_text(entity.name),
             type=entity.type,
             description=entity.description,
-            mention_count=_whole("mention_count", entity.mention_count, 0, INT32[-1]),
+            mention_count=whole("mention_count", entity.mention_count, 0, INT64[-1]),
             first_seen=entity.first_seen or entity.last_seen or moment,
             last_seen=entity.last_seen or moment,
         )
 
     def _name_row(self, entity: Entity, moment: datetime) -> dict[str, Any]:
-        return self._params(
+        return self._parameters(
             entity_id=entity.id,
             name=entity.name,
             normalized_name=fold(entity.name),
@@ -264,14 +263,14 @@ class GraphRepository(Repository):
         )
 
     def _edge_row(self, edge: Relationship) -> dict[str, Any]:
-        return self._params(
+        return self._parameters(
             relationship_id=_derived_id(edge) if edge.id is None else edge.id,
             source_entity_id=edge.source,
             target_entity_id=edge.target,
             type=edge.type,
             description=edge.description,
             keywords=edge.keywords,
-            strength=_whole("strength", edge.strength, INT32[0], INT32[-1]),
+            strength=whole("strength", edge.strength, INT32[0], INT32[-1]),
         )
 
 
@@ -379,6 +378,10 @@ def _derived_id(edge: Relationship) -> str:
     return sha256(key.encode()).hexdigest()[:32]
 
 
+def _typed(types: Iterable[str] | None) -> dict[str, Sequence[str]]:
+    return {} if types is None else {"types": _texts(types)}
+
+
 def _texts(values: Iterable[str]) -> Sequence[str]:
     """Return a list; a single text stays one, which is then refused as no list."""
     if isinstance(values, str):
@@ -390,9 +393,3 @@ def _checked(direction: Direction) -> Direction:
     if direction not in DIRECTIONS:
         raise InvalidValueError(f"direction: expected one of {', '.join(DIRECTIONS)}")
     return direction
-
-
-def _whole(what: str, value: int, least: int, most: float = float("inf")) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidValueError(f"{what}: expected a whole number from {least} to {most}")
-    return value

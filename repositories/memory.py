@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,19 @@ from datastore import Datastore, SearchResult, Transaction, upsert
 from datastore.errors import InvalidValueError, NotFoundError
 from datastore.snippets import Marks
 from datastore.types import FloatVector
-from repositories.base import DEFAULT_NAMESPACE, batches, now
+from repositories.base import DEFAULT_NAMESPACE, batches, is_text, now
 from repositories.chunking import chunk_text
 from repositories.chunks import WITH_EMBEDDINGS, ChunkRepository, content_hash
+from repositories.files import (
+    find_files,
+    has_gone,
+    is_below,
+    normalized,
+    prefix_of,
+    read_text,
+    root_of,
+    shown,
+)
 from repositories.records import Chunk
 from repositories.tables import chunk_embeddings, chunks, sources
 
@@ -26,13 +35,13 @@ from repositories.tables import chunk_embeddings, chunks, sources
 Outcome: TypeAlias = Literal["added", "changed", "unchanged", "removed", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
-#: The files of a folder that are indexed; a file named by itself may have any suffix.
-SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst"})
 #: Texts per call of the embedder.
 EMBED_BATCH = 64
 
 _MINE = sources.c.namespace == sa.bindparam("namespace")
-_SOURCE = sa.select(sources.c.content_hash).where(_MINE, sources.c.path == sa.bindparam("path"))
+_SOURCE = sa.select(sources.c.content_hash, sources.c.root).where(
+    _MINE, sources.c.path == sa.bindparam("path")
+)
 _PRESENT = (
     sa.select(
         sa.func.count(chunks.c.rid).label("chunks"),
@@ -41,8 +50,7 @@ _PRESENT = (
     .select_from(WITH_EMBEDDINGS)
     .where(chunks.c.namespace == sa.bindparam("namespace"), chunks.c.path == sa.bindparam("path"))
 )
-_RECORD = upsert(sources, update=[sources.c.content_hash, sources.c.indexed_at])
-_FORGET = sa.delete(sources).where(_MINE, sources.c.path == sa.bindparam("path"))
+_RECORD = upsert(sources, update=[sources.c.root, sources.c.content_hash, sources.c.indexed_at])
 
 
 class Embedder(Protocol):
@@ -100,12 +108,7 @@ class MemoryManager:
 
         A folder stands for the text and Markdown files below it, hidden ones left out.
         """
-        start = Path(path)
-        if start.is_dir():
-            return list(_walk(start))
-        if not start.exists():
-            raise NotFoundError(f"there is no file or folder {start}")
-        return [start]
+        return find_files(normalized(path))[0]
 
     def index(
         self, path: str | Path, *, progress: Callable[[FileReport], None] | None = None
@@ -113,11 +116,17 @@ class MemoryManager:
         """Index a file, or the text and Markdown files of a folder, each in one transaction.
 
         A file whose content is unchanged is not touched; of a changed one, chunks with unchanged
-        content keep their ids and embeddings. Files that have gone from the folder are removed.
-        Paths are stored as they were given. `progress` hears of every file as it is done.
+        content keep their ids and embeddings. Files that have gone are removed, and so are the
+        chunks of one that is no text any more; what cannot be read keeps its chunks, and so does
+        everything below a folder that cannot be read. Raises `NotFoundError` for a path where
+        nothing is, nor was when it was indexed.
+
+        Paths are stored as they were given, normalised. Relative ones are told apart by nothing
+        else: of two folders that are indexed as "." into one namespace, files of the same path
+        take each other's place. `progress` hears of every file as it is done.
         """
         reports = []
-        for report in self._index(Path(path)):
+        for report in self._index(normalized(path)):
             reports.append(report)
             if progress is not None:
                 progress(report)
@@ -142,58 +151,80 @@ class MemoryManager:
         )
 
     def _index(self, start: Path) -> Iterator[FileReport]:
-        files = self.files(start)
+        try:
+            files, failures = find_files(start)
+        except NotFoundError:
+            files, failures = [], []
+            if not self._missing(start, []):
+                raise
         for file in files:
             yield self._index_file(file)
-        if start.is_dir():
-            yield from self._remove_missing(start, {file.as_posix() for file in files})
+        unread = [Path(failure.filename) for failure in failures]
+        for folder, failure in zip(unread, failures, strict=True):
+            yield FileReport(shown(folder), "skipped", reason=failure.strerror)
+        for path in self._missing(start, unread):
+            self.store.run(self._forget, path)
+            yield FileReport(path, "removed")
 
     def _index_file(self, file: Path) -> FileReport:
-        path = file.as_posix()
         try:
             text = read_text(file)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            return FileReport(path, "skipped", reason=reason)
-        digest, known = content_hash(text), self._known_hash(path)
-        if digest == known:
+        except OSError as error:
+            return FileReport(shown(file), "skipped", reason=error.strerror)
+        except ValueError as error:
+            return self._skip_no_text(file, str(error))
+        return self._index_text(self._source(file.as_posix()), root_of(file), text)
+
+    def _skip_no_text(self, file: Path, reason: str) -> FileReport:
+        """Remove what was indexed while the file was text, lest a search finds what it was."""
+        source = self._source(file.as_posix())
+        if is_text(source["path"]) and self.store.query_one(_SOURCE, source) is not None:
+            self.store.run(self._forget, source["path"])
+            reason += "; its chunks were removed"
+        return FileReport(shown(file), "skipped", reason=reason)
+
+    def _index_text(self, source: Mapping[str, str], root: str, text: str) -> FileReport:
+        path, digest = source["path"], content_hash(text)
+        known = self.store.query_one(_SOURCE, source)
+        record = {**source, "root": root, "content_hash": digest}
+        if known is not None and known["content_hash"] == digest:
             count, embedded = self._present(path)
             if self.embedder is None or embedded == count:
+                if known["root"] != root:
+                    self.store.execute(_RECORD, {**record, "indexed_at": now()})
                 return FileReport(path, "unchanged", count)
         fresh = self._with_embeddings(chunk_text(path, text), path)
-        self.store.run(self._replace, path, digest, fresh)
+        self.store.run(self._replace, record, fresh)
         return FileReport(path, "added" if known is None else "changed", len(fresh))
 
     def _replace(
-        self, transaction: Transaction, path: str, digest: str, fresh: Sequence[Chunk]
+        self, transaction: Transaction, record: Mapping[str, str], fresh: Sequence[Chunk]
     ) -> None:
-        ChunkRepository(transaction, self.namespace).replace_path(path, fresh)
-        transaction.execute(
-            _RECORD, {**self._source(path), "content_hash": digest, "indexed_at": now()}
-        )
+        # First the record: its row makes those wait who index the same file at the same time.
+        transaction.execute(_RECORD, {**record, "indexed_at": now()})
+        ChunkRepository(transaction, self.namespace).replace_path(record["path"], fresh)
 
-    def _remove_missing(self, folder: Path, present: set[str]) -> Iterator[FileReport]:
-        prefix = "" if folder == Path() else folder.as_posix().rstrip("/") + "/"
-        for path in self._sources_below(prefix):
-            # Without a prefix the folder is the current one, and absolute paths are not below it.
-            if path not in present and not (prefix == "" and Path(path).is_absolute()):
-                self.store.run(self._forget, path)
-                yield FileReport(path, "removed")
+    def _missing(self, start: Path, unread: Sequence[Path]) -> list[str]:
+        """Return the paths at `start` or below it that have gone, but for those below `unread`."""
+        if not is_text(start.as_posix()):  # and so no stored path is below it
+            return []
+        statement = sa.select(sources.c.path).where(
+            sources.c.namespace == self.namespace,
+            sources.c.root == root_of(start),
+            (sources.c.path == start.as_posix())
+            | sources.c.path.startswith(prefix_of(start), autoescape=True),
+        )
+        paths = [row["path"] for row in self.store.query(statement.order_by(sources.c.path))]
+        return [
+            path
+            for path in paths
+            if has_gone(path)
+            and (path == start.as_posix() or is_below(path, start))
+            and not any(is_below(path, folder) for folder in unread)
+        ]
 
     def _forget(self, transaction: Transaction, path: str) -> None:
         ChunkRepository(transaction, self.namespace).delete_path(path)
-        transaction.execute(_FORGET, self._source(path))
-
-    def _known_hash(self, path: str) -> str | None:
-        row = self.store.query_one(_SOURCE, self._source(path))
-        return None if row is None else str(row["content_hash"])
-
-    def _sources_below(self, prefix: str) -> list[str]:
-        statement = sa.select(sources.c.path).where(
-            sources.c.namespace == self.namespace,
-            sources.c.path.startswith(prefix, autoescape=True),
-        )
-        return [row["path"] for row in self.store.query(statement.order_by(sources.c.path))]
 
     def _source(self, path: str) -> Mapping[str, str]:
         return {"namespace": self.namespace, "path": path}
@@ -228,22 +259,3 @@ def _embed(embedder: Embedder, texts: Sequence[str]) -> list[FloatVector]:
             )
         vectors.extend(array)
     return vectors
-
-
-def read_text(file: Path) -> str:
-    """Read UTF-8; raise `ValueError` with the reason for what is no text, or `OSError`."""
-    data = file.read_bytes()
-    if b"\x00" in data:
-        raise ValueError("binary: it holds a NUL character")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise ValueError("no UTF-8 text") from None
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(parent, name)

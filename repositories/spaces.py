@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import sqlalchemy as sa
 
-from datastore import Settings, upsert
-from datastore.errors import ConfigurationError, DimensionError
+from datastore import Settings
+from datastore.errors import ConfigurationError, DimensionError, UniqueViolation
 from datastore.types import FloatVector, as_vector
 from repositories.base import Session, settings_of
 from repositories.tables import embedding_models
@@ -22,7 +22,7 @@ from repositories.tables import embedding_models
 UNIT_TOLERANCE = 1e-3
 
 _SPACES = sa.select(embedding_models).order_by(embedding_models.c.model)
-_REGISTER = upsert(embedding_models)
+_REGISTER = sa.insert(embedding_models)
 _NOT_NORMALIZED = (
     sa.update(embedding_models)
     .where(embedding_models.c.model == sa.bindparam("named"))
@@ -98,8 +98,12 @@ def _register(session: Session, vectors: Sequence[FloatVector]) -> EmbeddingSpac
         normalized=_normalized(vectors),
         active=True,
     )
-    session.execute(_REGISTER, asdict(space))
-    return active_space(session) or space  # another process may have been first
+    try:
+        with session.transaction() as transaction:
+            transaction.execute(_REGISTER, asdict(space))
+    except UniqueViolation:  # another process was first
+        return active_space(session) or space
+    return space
 
 
 def _normalized(vectors: Sequence[FloatVector]) -> bool:

@@ -44,12 +44,14 @@ def _row_key() -> Column[int]:
     return Column("rid", RowKey(), sa.Identity(), primary_key=True)
 
 
-#: Which file was indexed in which state.
+#: Which file was indexed in which state. `root` is the folder that a relative path is relative to,
+#: and empty for an absolute one.
 sources = Table(
     "sources",
     metadata,
     Column("namespace", Text(), primary_key=True),
     Column("path", Text(), primary_key=True),
+    Column("root", Text(), nullable=False, server_default=sa.text("''")),
     Column("content_hash", Text(), nullable=False),
     Column("indexed_at", UTCDateTime(), nullable=False),
 )
@@ -92,7 +94,7 @@ kg_entities = Table(
     Column("name", Text(), nullable=False),
     Column("type", Text(), nullable=False),
     Column("description", Text()),
-    Column("mention_count", sa.Integer(), nullable=False, server_default=sa.text("1")),
+    Column("mention_count", sa.BigInteger(), nullable=False, server_default=sa.text("1")),
     Column("first_seen", UTCDateTime(), nullable=False),
     Column("last_seen", UTCDateTime(), nullable=False),
     UniqueConstraint("namespace", "entity_id"),
@@ -194,4 +196,12 @@ embedding_models = Table(
     Column("metric", Text(), nullable=False),
     Column("normalized", sa.Boolean(), nullable=False),
     Column("active", sa.Boolean(), nullable=False),
+)
+#: One space is active at most, also where two processes found theirs at the same time.
+Index(
+    "uq_embedding_models_active",
+    embedding_models.c.active,
+    unique=True,
+    sqlite_where=embedding_models.c.active,
+    postgresql_where=embedding_models.c.active,
 )

@@ -18,6 +18,7 @@ def upgrade() -> None:
         "sources",
         sa.Column("namespace", Text(), nullable=False),
         sa.Column("path", Text(), nullable=False),
+        sa.Column("root", Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("content_hash", Text(), nullable=False),
         sa.Column("indexed_at", UTCDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("namespace", "path", name="pk_sources"),

@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("name", Text(), nullable=False),
         sa.Column("type", Text(), nullable=False),
         sa.Column("description", Text()),
-        sa.Column("mention_count", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("mention_count", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("first_seen", UTCDateTime(), nullable=False),
         sa.Column("last_seen", UTCDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("rid", name="pk_kg_entities"),

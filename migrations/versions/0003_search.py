@@ -25,6 +25,14 @@ def upgrade() -> None:
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("model", name="pk_embedding_models"),
     )
+    op.create_index(
+        "uq_embedding_models_active",
+        "embedding_models",
+        ["active"],
+        unique=True,
+        sqlite_where=sa.text("active"),
+        postgresql_where=sa.text("active"),
+    )
     op.create_table(
         "chunk_embeddings",
         sa.Column("chunk", RowKey(), nullable=False),

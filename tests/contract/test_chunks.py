@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ from datastore.errors import (
     UniqueViolation,
     UnknownNameError,
 )
-from repositories import Chunk, ChunkRepository
+from repositories import Chunk, ChunkRepository, spaces
 from repositories.tables import chunks as chunks_table
 from repositories.tables import embedding_models
 
@@ -157,6 +160,28 @@ def test_replace_pairs_repeated_content_once_each(chunks: ChunkRepository) -> No
     assert {c.id for c in chunks.by_path("a.md")} == {"c1", "c2", "d3"}
 
 
+def test_replace_gives_another_id_where_a_kept_chunk_has_it(chunks: ChunkRepository) -> None:
+    def numbered(*contents: str) -> list[Chunk]:
+        return [
+            chunk(f"f#{n}", content, start_line=n + 1, end_line=n + 1)
+            for n, content in enumerate(contents)
+        ]
+
+    chunks.replace_path("a.md", numbered("X", "Y"))
+    result = chunks.replace_path("a.md", numbered("N", "X", "Y", "N"))
+    assert (result.kept, result.added, result.removed) == (2, 2, 0)
+    first, x, y, last = chunks.by_path("a.md")
+    assert [c.content for c in (first, x, y, last)] == ["N", "X", "Y", "N"]
+    assert (x.id, y.id, last.id) == ("f#0", "f#1", "f#3")
+    assert first.id not in {"f#0", "f#1", "f#2", "f#3"}
+    again = chunks.replace_path("a.md", numbered("N", "X", "Y", "N"))
+    assert (again.kept, again.added, again.removed) == (4, 0, 0)
+    chunks.replace_path("a.md", numbered("M", "M", "X", "Y"))
+    assert [c.content for c in chunks.by_path("a.md")] == ["M", "M", "X", "Y"]
+    with pytest.raises(UniqueViolation):
+        chunks.replace_path("a.md", [chunk("twice", "one"), chunk("twice", "two")])
+
+
 def test_replace_gives_a_kept_chunk_the_new_embedding(chunks: ChunkRepository) -> None:
     chunks.add(chunk("a", embedding=[1, 0]))
     chunks.replace_path("a.md", [chunk("a", embedding=[3, 4])])
@@ -246,6 +271,20 @@ def test_search_needs_a_text_or_an_embedding(chunks: ChunkRepository) -> None:
         {"metadata": {"key": float("nan")}},
         {"start_line": 0},
         {"start_line": 3, "end_line": 2},
+        {"start_line": 1.0},
+        {"start_line": "1"},
+        {"start_line": True},
+        {"start_line": None},
+        {"end_line": 2**31},
+        {"end_line": 1.5},
+        {"content": None},
+        {"content": b"bytes"},
+        {"id": 7},
+        {"path": None},
+        {"metadata": None},
+        {"metadata": [1]},
+        {"metadata": {1: 2}},
+        {"metadata": {"key": {1, 2}}},
         {"embedding": [0.0, 0.0]},
         {"embedding": [float("nan"), 1.0]},
         {"embedding": [float("inf"), 1.0]},
@@ -257,9 +296,24 @@ def test_search_needs_a_text_or_an_embedding(chunks: ChunkRepository) -> None:
 def test_what_an_engine_cannot_store_is_refused_and_nothing_is_written(
     chunks: ChunkRepository, bad: dict[str, object]
 ) -> None:
+    wrong = replace(chunk("bad"), **bad)  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError):
-        chunks.add_many([chunk("good", embedding=[1.0, 2.0]), chunk("bad", **bad)])
+        chunks.add_many([chunk("good", embedding=[1.0, 2.0]), wrong])
+    if "path" not in bad:
+        with pytest.raises(InvalidValueError):
+            chunks.replace_path("a.md", [chunk("good", embedding=[1.0, 2.0]), wrong])
     assert chunks.count() == 0
+
+
+def test_any_integer_and_any_mapping_will_do(store: Datastore, chunks: ChunkRepository) -> None:
+    metadata = MappingProxyType({"n": 1})
+    added = chunk("a", start_line=np.int64(2), end_line=np.uint8(3), metadata=metadata)
+    chunks.add(added)
+    assert (chunks.get("a").start_line, chunks.get("a").end_line) == (2, 3)
+    assert chunks.get("a").metadata == {"n": 1}
+    assert store.query("SELECT id FROM chunks WHERE start_line = 2 AND end_line = 3")
+    chunks.replace_path("a.md", [replace(added, start_line=np.int32(1))])  # type: ignore[arg-type]
+    assert store.query("SELECT id FROM chunks WHERE start_line = 1 AND end_line = 3")
 
 
 def test_the_first_embedding_founds_the_space_and_others_must_fit(
@@ -305,6 +359,35 @@ def test_settings_of_another_space_are_refused_with_both_sides_named(
                 attempt()
             assert all(side in str(caught.value) for side in both)
         assert repository.count() == 1
+
+
+def test_of_two_spaces_founded_at_once_one_is_refused(migrated_url: str) -> None:
+    barrier = threading.Barrier(2)
+
+    def found(model: str) -> str:
+        settings = Settings.load(url=migrated_url, embedding={"model": model})
+        with Datastore.open(settings) as store:
+            barrier.wait()
+            try:
+                ChunkRepository(store).add(chunk(model, embedding=[1, 2]))
+            except ConfigurationError as error:
+                return str(error)
+        return ""
+
+    with ThreadPoolExecutor(2) as pool:
+        messages = sorted(pool.map(found, ("one", "two")))
+    assert messages[0] == ""
+    assert all(f"'{model}'" in messages[1] for model in ("one", "two"))
+
+
+def test_the_winner_of_a_race_rules_the_loser(store: Datastore, migrated_url: str) -> None:
+    """The loser has looked before the winner wrote, and writes after the winner committed."""
+    with Datastore.open(Settings.load(url=migrated_url, embedding={"model": "two"})) as other:
+        ChunkRepository(store).add(chunk("a", embedding=[1, 2]))
+        with other.transaction() as transaction, pytest.raises(ConfigurationError) as caught:
+            spaces._register(transaction, [np.array([1, 2], dtype=np.float32)])
+    assert all(side in str(caught.value) for side in ("'default'", "'two'"))
+    assert [row["model"] for row in store.query(embedding_models.select())] == ["default"]
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "inner_product"])

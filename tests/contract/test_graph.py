@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
@@ -114,7 +115,7 @@ class TestEntities:
             Entity("a", "n\ud800", "t"),
             Entity("a", "n", "t", "\x00"),
             Entity("a", "n", "t", mention_count=-1),
-            Entity("a", "n", "t", mention_count=2**31),
+            Entity("a", "n", "t", mention_count=2**63),
             Entity("a", "n", "t", mention_count=True),
             Entity("a", "n", "t", mention_count=1.5),  # type: ignore[arg-type]
             Entity("a", None, "t"),  # type: ignore[arg-type]
@@ -153,6 +154,16 @@ class TestUpsert:
         assert small.upsert_entity(inner) == replace(got, mention_count=6)
         assert small.get_entity("ann") == replace(got, mention_count=6)
 
+    def test_mentions_have_64_bits(self, store: Datastore, small: GraphRepository) -> None:
+        assert small.upsert_entity(replace(ANN, mention_count=2**31)).mention_count == 2**31 + 3
+        assert small.upsert_entity(replace(ANN, mention_count=2**62)).mention_count > 2**62
+        most = replace(ANN, mention_count=2**63 - 1)
+        assert small.upsert_entity(most).mention_count == 2**63 - 1
+        assert small.get_entity("ann") == replace(most, last_seen=ANN.last_seen)
+        small.add_entities([replace(most, id="dan")])
+        assert ids(small.neighborhood("ann", 0)) == [("ann", 0)]
+        assert small.find_entities("Ann")[0].mention_count == 2**63 - 1
+
     def test_now_is_when_it_was_seen(self, small: GraphRepository) -> None:
         got = small.upsert_entity(Entity("ann", "Ann", "person"))
         assert got.first_seen == PAST
@@ -189,6 +200,7 @@ class TestNames:
         assert [entity.id for entity in graph.find_entities("🦊")] == ["a"]
         assert [entity.id for entity in graph.find_entities("")] == ["c"]
         assert graph.find_entities("?") == []
+        assert graph.find_entities("\x00") == graph.find_entities("\ud800") == []
 
 
 class TestRelationships:
@@ -301,6 +313,7 @@ class TestNeighborhood:
 
     def test_limits_may_be_larger_than_any_integer(self, small: GraphRepository) -> None:
         assert len(small.neighborhood("ann", 10**30, max_nodes=10**30).entities) == 3
+        assert len(small.neighborhood("ann", np.int64(9), max_nodes=np.int8(9)).entities) == 3
 
     def test_ids_are_ordered_by_code_point(self, graph: GraphRepository) -> None:
         others = ["B", "a", "Z", "ä", "_", "€", "𝒳", "\uffff"]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import threading
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
 from datastore import Datastore
 from datastore.errors import DimensionError, InvalidValueError, NotFoundError
-from repositories import MemoryManager
-from repositories.memory import FileReport
+from repositories import ChunkRepository, MemoryManager
+from repositories.memory import FileReport, IndexReport
 
 
 class CountingEmbedder:
@@ -47,6 +53,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def memory(store: Datastore) -> MemoryManager:
     return MemoryManager(store)
+
+
+real = os.scandir
+
+
+def denied(path: str) -> NoReturn:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def outcomes(reports: Sequence[FileReport]) -> dict[str, str]:
@@ -114,6 +127,78 @@ def test_what_lies_outside_the_folder_is_not_removed(memory: MemoryManager, fold
     assert memory.chunks.count() == 4
 
 
+@pytest.mark.parametrize("first", ["../docs", "code.py", "link", ".hidden.md", "../docs/../docs"])
+def test_a_file_that_is_still_there_is_not_removed(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    (folder.parent / "docs").mkdir()
+    (folder.parent / "docs" / "x.md").write_text("a document")
+    (folder / "code.py").write_text("def answer(): ...\n")
+    (folder / "link").symlink_to(folder.parent / "docs")
+    monkeypatch.chdir(folder)
+    assert memory.index(first).counts["added"] == 1
+    report = memory.index(".")
+    assert (report.counts["removed"], report.counts["added"]) == (0, 2)
+    assert memory.index(first).counts["unchanged"] == 1
+
+
+def test_relative_paths_are_those_of_their_folder(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("p1", "p2"):
+        (folder / name).mkdir()
+        (folder / name / f"{name}.md").write_text(name)
+        monkeypatch.chdir(folder / name)
+        assert memory.index(".").counts["removed"] == 0
+    assert memory.chunks.count() == 2
+    (folder / "p2" / "p2.md").unlink()
+    assert outcomes(memory.index(".").files) == {"p2.md": "removed"}
+
+
+def test_a_folder_that_has_moved_is_known_by_its_new_place(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    memory.index(".")
+    moved = folder.rename(folder.parent / "moved")
+    monkeypatch.chdir(moved)
+    assert memory.index(".").counts["unchanged"] == 2
+    (moved / "fruit.md").unlink()
+    assert memory.index(".").counts["removed"] == 1
+
+
+def test_a_file_goes_by_one_path(memory: MemoryManager, folder: Path) -> None:
+    memory.index("notes")
+    for name in ("./notes", "notes/", "notes/../notes", "notes/deep/.."):
+        assert memory.index(name).counts["unchanged"] == 2
+    assert memory.index(folder).counts["added"] == 2
+    (folder / "fruit.md").unlink()
+    assert outcomes(memory.index("./notes/.").files)["notes/fruit.md"] == "removed"
+    assert memory.index(folder).counts["removed"] == 1
+
+
+def test_what_lies_above_the_current_folder_can_go(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder / "deep")
+    memory.index("..")
+    (folder / "fruit.md").unlink()
+    assert memory.index(".").counts["removed"] == 0
+    assert outcomes(memory.index("..").files)["../fruit.md"] == "removed"
+
+
+def test_a_folder_that_cannot_be_read_is_skipped_and_keeps_its_files(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.index("notes")
+    (folder / "deep" / "cars.txt").unlink()
+    monkeypatch.setattr(os, "scandir", lambda path: denied(path) if "deep" in path else real(path))
+    report = memory.index("notes")
+    assert outcomes(report.files) == {"notes/fruit.md": "unchanged", "notes/deep": "skipped"}
+    assert report.files[-1].reason == os.strerror(errno.EACCES)
+    assert memory.chunks.count() == 3
+
+
 def test_a_single_file_of_any_suffix_is_indexed(memory: MemoryManager, folder: Path) -> None:
     (folder / "code.py").write_text("def answer(): ...\n")
     assert memory.index(folder / "code.py").counts["added"] == 1
@@ -131,6 +216,106 @@ def test_what_is_no_text_is_skipped_with_a_reason(memory: MemoryManager, folder:
     }
 
 
+def test_no_file_of_a_folder_stops_the_others(memory: MemoryManager, folder: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.md")).write_text("some words")
+    os.mkfifo(folder / "pipe.md")
+    (folder / "regular.md").symlink_to(folder / "fruit.md")
+    (folder / "pointless.md").symlink_to(folder / "nothing")
+    (folder / "\\xff.md").write_text("a name that looks like the other")
+    memory.index("notes")
+    report = memory.index("notes")
+    reasons = {file.path: file.reason for file in report.files if file.outcome == "skipped"}
+    assert reasons == {
+        "notes/\\xff.md": "its name is no UTF-8 text",
+        "notes/pipe.md": "no regular file",
+        "notes/pointless.md": os.strerror(errno.ENOENT),
+    }
+    assert report.counts["unchanged"] == 4
+
+
+def test_a_folder_whose_name_is_no_text_is_skipped(memory: MemoryManager, folder: Path) -> None:
+    odd = Path(os.fsdecode(b"\xff"))
+    odd.mkdir()
+    (odd / "x.md").write_text("some words")
+    assert outcomes(memory.index(odd).files) == {"\\xff/x.md": "skipped"}
+    assert memory.index(".").counts["skipped"] == 1
+    os.chdir(odd)
+    assert memory.index(".").counts["added"] == 1
+
+
+def test_deleted_chunks_come_back(memory: MemoryManager, folder: Path) -> None:
+    memory.index("notes")
+    memory.chunks.delete_path("notes/deep/cars.txt")
+    memory.chunks.delete(memory.chunks.by_path("notes/fruit.md")[0].id)
+    assert memory.chunks.delete("nobody") is False
+    assert outcomes(memory.index("notes").files) == {
+        "notes/deep/cars.txt": "added",
+        "notes/fruit.md": "changed",
+    }
+    assert memory.chunks.count() == 3
+    assert memory.index("notes").counts["unchanged"] == 2
+
+
+def test_what_is_left_of_a_file_goes_with_it(memory: MemoryManager, folder: Path) -> None:
+    memory.index("notes")
+    memory.chunks.delete(memory.chunks.by_path("notes/fruit.md")[0].id)
+    (folder / "fruit.md").unlink()
+    memory.index("notes")
+    assert memory.chunks.by_path("notes/fruit.md") == []
+
+
+def test_a_deletion_that_is_undone_changes_no_file(store: Datastore, folder: Path) -> None:
+    memory = MemoryManager(store)
+    memory.index("notes")
+    with store.transaction() as transaction:
+        ChunkRepository(transaction).delete_path("notes/fruit.md")
+        transaction.rollback()
+    assert memory.index("notes").counts["unchanged"] == 2
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_many_may_index_the_same_new_files(store: Datastore, folder: Path, embedded: bool) -> None:
+    for n in range(20):
+        (folder / f"{n}.md").write_text(f"# One\n\nnote {n}\n\n# Two\n\nmore {n}\n")
+    barrier = threading.Barrier(4)
+
+    def index(_: int) -> IndexReport:
+        barrier.wait()
+        return MemoryManager(store, CountingEmbedder() if embedded else None).index("notes")
+
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(index, range(4)))
+    assert {report.chunks for report in reports} == {43}
+    assert MemoryManager(store).chunks.count() == 43
+    assert MemoryManager(store, CountingEmbedder()).index("notes").counts["skipped"] == 0
+
+
+@pytest.mark.parametrize("data", [b"na\xefve", b"a\x00b"])
+def test_a_file_that_is_no_text_any_more_is_not_found(
+    memory: MemoryManager, folder: Path, data: bytes
+) -> None:
+    memory.index("notes")
+    (folder / "fruit.md").write_bytes(data)
+    report = memory.index("notes")
+    assert outcomes(report.files)["notes/fruit.md"] == "skipped"
+    assert "chunks were removed" in str(report.files[0].reason)
+    assert list(memory.search("pear")) == []
+    assert "removed" not in str(memory.index("notes").files[0].reason)
+    (folder / "fruit.md").write_text("pears")
+    assert memory.index("notes").counts["added"] == 1
+
+
+def test_a_file_that_cannot_be_read_keeps_its_chunks(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.index("notes")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: denied(str(path)))
+    report = memory.index("notes")
+    assert report.counts["skipped"] == 2
+    assert {file.reason for file in report.files} == {os.strerror(errno.EACCES)}
+    assert memory.chunks.count() == 3
+
+
 def test_an_empty_file_is_known_and_has_no_chunks(memory: MemoryManager, folder: Path) -> None:
     (folder / "empty.md").write_text("")
     memory.index("notes")
@@ -138,8 +323,22 @@ def test_an_empty_file_is_known_and_has_no_chunks(memory: MemoryManager, folder:
 
 
 def test_a_path_that_is_not_there_raises(memory: MemoryManager, folder: Path) -> None:
+    for path in ("nowhere", "no\x00where", "\udcff"):
+        with pytest.raises(NotFoundError):
+            memory.index(path)
+
+
+def test_a_known_path_that_has_gone_is_removed(memory: MemoryManager, folder: Path) -> None:
+    memory.index("notes")
+    (folder / "fruit.md").unlink()
+    assert outcomes(memory.index("notes/fruit.md").files) == {"notes/fruit.md": "removed"}
     with pytest.raises(NotFoundError):
-        memory.index("nowhere")
+        memory.index("notes/fruit.md")
+    shutil.rmtree(folder)
+    assert outcomes(memory.index("notes").files) == {"notes/deep/cars.txt": "removed"}
+    with pytest.raises(NotFoundError):
+        memory.index("notes")
+    assert memory.chunks.count() == 0
 
 
 def test_progress_hears_of_every_file(memory: MemoryManager, folder: Path) -> None:
