@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +15,23 @@ from sqlalchemy.engine import Engine
 
 from datastore.backends import backend_class
 from datastore.backends.base import Access, Backend
-from datastore.errors import DatastoreError, InvalidValueError, TransientError, UnknownNameError
+from datastore.errors import (
+    ConfigurationError,
+    DatastoreError,
+    InvalidValueError,
+    TransientError,
+    UnknownNameError,
+)
 from datastore.settings import Settings, display_url
 
 logger = logging.getLogger("datastore")
 
 _attached: WeakKeyDictionary[Engine, Backend] = WeakKeyDictionary()
+# Reentrant, since a probe opens a connection, which may run anything of the host's.
+_attaching = threading.RLock()
+# The pools that a forked child was born with. They are kept: closing a connection that the parent
+# uses, which collecting it would do, disturbs the parent.
+_inherited: list[Any] = []
 
 
 def create_engine(settings: Settings, *, create: bool = True) -> Engine:
@@ -41,21 +54,59 @@ def backend_of(engine: Engine) -> Backend:
     Attaching adds listeners to this one engine: they set up its connections and begin its
     transactions as the verbs of a store need it.
     """
-    if engine not in _attached:
-        _attach(engine, backend_class(engine.dialect.name)())
-    return _attached[engine]
+    root = _root(engine)
+    with _attaching:
+        if root not in _attached:
+            _attach(root, backend_class(root.dialect.name)())
+        return _attached[root]
+
+
+def _root(engine: Engine) -> Engine:
+    # `Engine.execution_options` gives a view with events of its own. Listeners on the engine behind
+    # it serve all views, and serve them once.
+    while (behind := getattr(engine, "_proxied", None)) is not None:
+        engine = behind
+    return engine
 
 
 def _attach(engine: Engine, backend: Backend) -> None:
+    _check_driver(engine, backend)
     backend.attach(engine)
     options = backend.execution_options(Access.STATEMENT)
     try:
         with translated(backend), engine.execution_options(**options).connect() as connection:
             backend.report = backend.probe(connection)
     except DatastoreError:
-        engine.dispose()
+        backend.close(engine)
         raise
     _attached[engine] = backend
+
+
+def _check_driver(engine: Engine, backend: Backend) -> None:
+    dialect = engine.dialect
+    if backend.driver and (dialect.driver != backend.driver or dialect.is_async):
+        raise ConfigurationError(
+            f"the engine uses the driver {dialect.name}+{dialect.driver}"
+            f"{' (asynchronous)' if dialect.is_async else ''}, and {backend.display_name} needs "
+            f"{backend.name}+{backend.driver}"
+        )
+
+
+def _before_fork() -> None:
+    for engine, backend in list(_attached.items()):
+        backend.before_fork(engine)
+
+
+def _after_fork() -> None:
+    global _attaching  # a thread of the parent may have held it
+    _attaching = threading.RLock()
+    for engine, backend in list(_attached.items()):
+        _inherited.append(engine.pool)
+        backend.after_fork(engine)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 @contextmanager
@@ -125,7 +176,8 @@ def _of_compilation(error: exc.CompileError) -> DatastoreError:
 def access_engine(engine: Engine, access: Access) -> Engine:
     """Return a view of `engine`, over the same pool, whose connections are used for `access`."""
     options = backend_of(engine).execution_options(access)
-    return engine.execution_options(**options) if options else engine
+    # From the root: of two views on one another, the inner one's isolation level would win.
+    return _root(engine).execution_options(**{**engine.get_execution_options(), **options})
 
 
 def describe(engine: Engine) -> str:

@@ -123,7 +123,7 @@ class Datastore(Verbs):
     def close(self) -> None:
         """Close the connections of an engine that `open` made; the host's own stays open."""
         if self._owns_engine:
-            self.engine.dispose()
+            self.backend.close(self.engine)
 
     @property
     def display_name(self) -> str:

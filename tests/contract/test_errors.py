@@ -25,6 +25,7 @@ from datastore import (
 )
 from datastore.errors import (
     CheckViolation,
+    ConfigurationError,
     ConnectionFailedError,
     CorruptDatabaseError,
     DatabaseError,
@@ -365,3 +366,17 @@ class TestNothingIsTold:
             with pytest.raises(DatastoreError) as caught:
                 store.query("SELECT * FROM absent")
         assert password not in told + everything_told(caught.value) + caplog.text
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_an_engine_on_another_driver_is_refused(
+    backend_name: str, database_url: str, asynchronous: bool
+) -> None:
+    ours = {"sqlite": "pysqlite", "postgresql": "psycopg"}[backend_name]
+    engine = sa.create_engine(database_url)
+    engine.dialect.is_async = asynchronous
+    if not asynchronous:
+        engine.dialect.driver = "other"
+    with pytest.raises(ConfigurationError, match=f"needs {backend_name}\\+{ours}"):
+        Datastore(engine)
+    engine.dispose()
