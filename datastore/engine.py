@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 
 from datastore.backends import backend_class
 from datastore.backends.base import Access, Backend
+from datastore.backends.prose import note_statement
 from datastore.errors import (
     ConfigurationError,
     DatastoreError,
@@ -122,6 +123,13 @@ def translated(backend: Backend) -> Iterator[None]:
         raise _of_statement(error) from None
     except exc.CompileError as error:
         raise _of_compilation(error) from error
+    except exc.ResourceClosedError as error:
+        raise InvalidValueError("the statement returns no rows: use `execute`") from error
+    except exc.ArgumentError as error:
+        _forget(error)
+        raise InvalidValueError(
+            "expected SQL text or a statement, and mappings for its parameters"
+        ) from None
     except (OverflowError, UnicodeError) as error:
         _forget(error)
         raise InvalidValueError(f"a value cannot be stored ({type(error).__name__})") from None
@@ -129,6 +137,7 @@ def translated(backend: Backend) -> Iterator[None]:
 
 def _translate(error: exc.DBAPIError, backend: Backend) -> DatastoreError:
     original: Any = error.orig
+    note_statement(original, error.statement)
     translation = backend.translate(original)
     backend.scrub(original)
     _forget(error, str(original))

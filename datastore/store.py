@@ -7,7 +7,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from sqlalchemy.sql import Executable
 from datastore import migrate
 from datastore.backends.base import Access, Backend, Capability
 from datastore.engine import access_engine, backend_of, create_engine, describe, translated
-from datastore.errors import ConfigurationError, DatabaseError, TransientError
+from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, TransientError
 from datastore.results import DatabaseSchema, RunResult
 from datastore.search import Searches
 from datastore.settings import Settings
@@ -36,6 +36,14 @@ Params: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 #: How often `run` tries again, and the longest first pause in seconds; pauses double.
 RETRIES = 5
 FIRST_PAUSE = 0.02
+_GAP = r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*"
+#: SQL text that changes nothing, unless a part of WITH does.
+_READS = re.compile(
+    rf"{_GAP}(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|PRAGMA)\b", re.IGNORECASE | re.DOTALL
+)
+_WRITES_WITHIN = re.compile(
+    rf"{_GAP}WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE|REPLACE)\b", re.IGNORECASE | re.DOTALL
+)
 _SELECT = re.compile(r"\s*SELECT\b", re.IGNORECASE)
 
 
@@ -49,15 +57,15 @@ class Verbs(Searches):
         self, statement: Statement, params: Mapping[str, Any] | None = None
     ) -> list[RowMapping]:
         """Return the rows of SQL text (`:name` parameters) or of a Core statement."""
-        with self._connection(Access.STATEMENT) as connection:
-            return list(connection.execute(*_prepared(statement, params)).mappings())
+        with self._connection(_access(statement)) as connection:
+            return list(_execute(connection, statement, params).mappings())
 
     def query_one(
         self, statement: Statement, params: Mapping[str, Any] | None = None
     ) -> RowMapping | None:
         """Return the first row, or None."""
-        with self._connection(Access.STATEMENT) as connection:
-            return connection.execute(*_prepared(statement, params)).mappings().first()
+        with self._connection(_access(statement)) as connection:
+            return _execute(connection, statement, params).mappings().first()
 
     def execute(self, statement: Statement, params: Params = None) -> RunResult:
         """Run one mutation, or one for each mapping in a list of params; all of them or none."""
@@ -270,7 +278,8 @@ class Transaction(Verbs):
             if self._begun is None or (error is not None and not self._begun.is_active):
                 return
             if error is not None:
-                self.rollback()
+                with suppress(DatastoreError):  # the error of the body is the one to be told
+                    self.rollback()
             elif self._outermost._failed:
                 self.rollback()
                 raise DatabaseError("rolled back: a statement of this transaction had failed")
@@ -321,7 +330,7 @@ class Transaction(Verbs):
         with translated(self.backend):
             try:
                 yield connection
-            except (exc.DBAPIError, OverflowError, UnicodeError):
+            except (exc.DBAPIError, exc.ResourceClosedError, OverflowError, UnicodeError):
                 self._outermost._failed = True
                 raise
 
@@ -358,6 +367,25 @@ def _prepared(statement: Statement, params: Params) -> tuple[Executable, Params]
     return sa.text(statement), params
 
 
+def _execute(connection: Connection, statement: Statement, params: Params) -> CursorResult[Any]:
+    prepared = _prepared(statement, params)
+    try:
+        return connection.execute(*prepared, execution_options={"preserve_rowcount": True})
+    except (TypeError, connection.dialect.loaded_dbapi.Warning) as error:
+        # A driver's own, for a value or for several statements that it does not even send.
+        raise exc.StatementError(type(error).__name__, None, None, error) from None
+
+
+def _access(statement: Statement) -> Access:
+    """What a query does: one that writes gets a transaction, lest a mistake be committed."""
+    text = statement.text if isinstance(statement, sa.TextClause) else statement
+    if isinstance(text, str):
+        reads = _READS.match(text) and not _WRITES_WITHIN.match(text)
+    else:
+        reads = not isinstance(text, sa.UpdateBase | sa.schema.ExecutableDDLElement)
+    return Access.STATEMENT if reads else Access.WRITE
+
+
 def _pair(statement: Any) -> tuple[Statement, Params]:
     return statement if isinstance(statement, tuple) else (statement, None)
 
@@ -365,9 +393,7 @@ def _pair(statement: Any) -> tuple[Statement, Params]:
 def _run(connection: Connection, statement: Statement, params: Params) -> RunResult:
     if isinstance(params, Sequence) and not params:
         return RunResult(0)
-    result: CursorResult[Any] = connection.execute(
-        *_prepared(statement, params), execution_options={"preserve_rowcount": True}
-    )
+    result = _execute(connection, statement, params)
     try:
         return RunResult(_changes(result, statement), _last_insert_id(result))
     finally:

@@ -19,7 +19,7 @@ from datastore.backends.base import (
     ServerReport,
 )
 from datastore.backends.postgresql import search  # noqa: F401 - registers its handlers
-from datastore.backends.postgresql.errors import scrub, translate
+from datastore.backends.postgresql.errors import REMEDY, scrub, translate
 from datastore.backends.postgresql.indexes import search_objects
 from datastore.backends.postgresql.types import read_vectors_as_binary, register_vectors
 from datastore.errors import DatastoreError
@@ -33,8 +33,6 @@ MIGRATION_LOCK = int.from_bytes(bytes.fromhex("50d7fa3b522870c2"))
 #: The connections beyond the pool that a burst may open.
 MAX_OVERFLOW = 10
 _PREPARED = "datastore_prepared"
-
-_REMEDY = "install pgvector on the server, then run CREATE EXTENSION vector (or datastore upgrade)"
 
 
 class PostgreSQLBackend(Backend):
@@ -170,4 +168,4 @@ def _finding(available: str | None, installed: str | None) -> Finding:
         return Finding(
             "vectors", f"pgvector {available} is available", remedy="run `datastore upgrade`"
         )
-    return Finding("vectors", "no pgvector on this server", ok=False, remedy=_REMEDY)
+    return Finding("vectors", "no pgvector on this server", ok=False, remedy=REMEDY)

@@ -29,7 +29,7 @@ from datastore.backends.sqlite.connection import (
     open_by_uri,
 )
 from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
-from datastore.backends.sqlite.errors import translate
+from datastore.backends.sqlite.errors import scrub, translate
 from datastore.backends.sqlite.files import PrivateDirectory, check_url, file_uri, is_in_memory
 from datastore.backends.sqlite.indexes import search_objects
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
@@ -134,6 +134,10 @@ class SQLiteBackend(Backend):
         """Classify by the extended result code."""
         return translate(error)
 
+    def scrub(self, error: BaseException) -> None:
+        """Take out what SQLite quotes, unless it stands in the statement."""
+        scrub(error)
+
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:
         """Hold the write lock from before the first statement; DDL is rolled back with the rest.
@@ -177,16 +181,22 @@ class SQLiteBackend(Backend):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
             raise DatabaseError(f"the file {path} cannot be made: {error.strerror}") from error
-        driver_connection: Any = connection.connection.dbapi_connection
         try:
-            target = connection.dialect.loaded_dbapi.connect(path)
-            try:
-                driver_connection.backup(target)
-            finally:
-                target.close()
-        except BaseException:
+            _copy(connection, path)
+        except BaseException as error:
             Path(path).unlink()
+            if isinstance(error, connection.dialect.loaded_dbapi.Error):
+                raise translate(error) from error
             raise
+
+
+def _copy(connection: Connection, path: str) -> None:
+    driver_connection: Any = connection.connection.dbapi_connection
+    target = connection.dialect.loaded_dbapi.connect(path)
+    try:
+        driver_connection.backup(target)
+    finally:
+        target.close()
 
 
 def _findings(driver: Driver, capabilities: frozenset[Capability]) -> Iterator[Finding]:
