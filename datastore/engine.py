@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Engine
 
@@ -26,6 +28,15 @@ from datastore.errors import (
 from datastore.settings import Settings, display_url
 
 logger = logging.getLogger("datastore")
+
+_GAP = r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*"
+#: SQL text that changes nothing, unless a part of WITH does.
+_READS = re.compile(
+    rf"{_GAP}(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|PRAGMA)\b", re.IGNORECASE | re.DOTALL
+)
+_WRITES_WITHIN = re.compile(
+    rf"{_GAP}WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE|REPLACE)\b", re.IGNORECASE | re.DOTALL
+)
 
 _attached: WeakKeyDictionary[Engine, Backend] = WeakKeyDictionary()
 # Reentrant, since a probe opens a connection, which may run anything of the host's.
@@ -187,6 +198,16 @@ def access_engine(engine: Engine, access: Access) -> Engine:
     options = backend_of(engine).execution_options(access)
     # From the root: of two views on one another, the inner one's isolation level would win.
     return _root(engine).execution_options(**{**engine.get_execution_options(), **options})
+
+
+def access_of(statement: object) -> Access:
+    """What a query does: one that writes gets a transaction, lest a mistake be committed."""
+    text = statement.text if isinstance(statement, sa.TextClause) else statement
+    if isinstance(text, str):
+        reads = _READS.match(text) and not _WRITES_WITHIN.match(text)
+    else:
+        reads = not isinstance(text, sa.UpdateBase | sa.schema.ExecutableDDLElement)
+    return Access.STATEMENT if reads else Access.WRITE
 
 
 def describe(engine: Engine) -> str:

@@ -15,12 +15,19 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.engine import Connection, CursorResult, Engine, RowMapping
+from sqlalchemy.engine import Connection, CursorResult, Engine, MappingResult, RowMapping
 from sqlalchemy.sql import Executable
 
 from datastore import migrate
 from datastore.backends.base import Access, Backend, Capability
-from datastore.engine import access_engine, backend_of, create_engine, describe, translated
+from datastore.engine import (
+    access_engine,
+    access_of,
+    backend_of,
+    create_engine,
+    describe,
+    translated,
+)
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, TransientError
 from datastore.results import DatabaseSchema, RunResult
 from datastore.search import Searches
@@ -36,14 +43,6 @@ Params: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 #: How often `run` tries again, and the longest first pause in seconds; pauses double.
 RETRIES = 5
 FIRST_PAUSE = 0.02
-_GAP = r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*"
-#: SQL text that changes nothing, unless a part of WITH does.
-_READS = re.compile(
-    rf"{_GAP}(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|PRAGMA)\b", re.IGNORECASE | re.DOTALL
-)
-_WRITES_WITHIN = re.compile(
-    rf"{_GAP}WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE|REPLACE)\b", re.IGNORECASE | re.DOTALL
-)
 _SELECT = re.compile(r"\s*SELECT\b", re.IGNORECASE)
 
 
@@ -57,15 +56,15 @@ class Verbs(Searches):
         self, statement: Statement, params: Mapping[str, Any] | None = None
     ) -> list[RowMapping]:
         """Return the rows of SQL text (`:name` parameters) or of a Core statement."""
-        with self._connection(_access(statement)) as connection:
-            return list(_execute(connection, statement, params).mappings())
+        with self._connection(access_of(statement)) as connection:
+            return list(_rows(connection, statement, params))
 
     def query_one(
         self, statement: Statement, params: Mapping[str, Any] | None = None
     ) -> RowMapping | None:
         """Return the first row, or None."""
-        with self._connection(_access(statement)) as connection:
-            return _execute(connection, statement, params).mappings().first()
+        with self._connection(access_of(statement)) as connection:
+            return _rows(connection, statement, params).first()
 
     def execute(self, statement: Statement, params: Params = None) -> RunResult:
         """Run one mutation, or one for each mapping in a list of params; all of them or none."""
@@ -376,14 +375,11 @@ def _execute(connection: Connection, statement: Statement, params: Params) -> Cu
         raise exc.StatementError(type(error).__name__, None, None, error) from None
 
 
-def _access(statement: Statement) -> Access:
-    """What a query does: one that writes gets a transaction, lest a mistake be committed."""
-    text = statement.text if isinstance(statement, sa.TextClause) else statement
-    if isinstance(text, str):
-        reads = _READS.match(text) and not _WRITES_WITHIN.match(text)
-    else:
-        reads = not isinstance(text, sa.UpdateBase | sa.schema.ExecutableDDLElement)
-    return Access.STATEMENT if reads else Access.WRITE
+def _rows(connection: Connection, statement: Statement, params: Params) -> MappingResult:
+    result = _execute(connection, statement, params)
+    if not result.returns_rows:
+        raise exc.ResourceClosedError("no rows")
+    return result.mappings()
 
 
 def _pair(statement: Any) -> tuple[Statement, Params]:

@@ -14,7 +14,9 @@ from sqlalchemy import event
 from datastore import Datastore, RowKey, Settings, Text, Vector, VectorIndex
 from datastore.backends.postgresql import MIGRATION_LOCK
 from datastore.errors import (
+    CapabilityError,
     ConnectionFailedError,
+    InvalidValueError,
     PermissionDeniedError,
     QueryTimeoutError,
     TransientError,
@@ -204,6 +206,24 @@ class TestSessions:
                 inner.execute("SET LOCAL ROLE datastore_nobody")
                 inner.query("SELECT * FROM notes")
             transaction.rollback()
+
+    def test_a_role_that_may_not_create_the_extension_is_told_so(self, database_url: str) -> None:
+        with Datastore.open(database_url) as store:
+            with store.transaction() as transaction:
+                transaction.execute("CREATE ROLE datastore_nobody")
+                transaction.execute("GRANT ALL ON SCHEMA public TO datastore_nobody")
+                with pytest.raises(CapabilityError, match="pgvector"):
+                    with transaction.transaction() as inner:
+                        inner.execute("SET LOCAL ROLE datastore_nobody")
+                        inner.execute("CREATE EXTENSION IF NOT EXISTS vector")
+                transaction.rollback()
+            with pytest.raises(CapabilityError, match="found extension"):
+                store.execute("CREATE EXTENSION vector_of_another_kind")
+
+    def test_a_text_beyond_the_limits_is_no_valid_value(self, store: Datastore) -> None:
+        words = " ".join(f"word{n}" for n in range(200_000))
+        with pytest.raises(InvalidValueError):
+            store.query("SELECT to_tsvector(:words)", {"words": words})
 
     def test_a_missing_database_is_named_as_such(self, database_url: str) -> None:
         url = sa.make_url(database_url).set(database="no_such_database")

@@ -310,6 +310,18 @@ class TestInMemory:
             assert store.schema().version == "0003"
 
 
+def test_a_backup_that_fails_is_our_error_and_leaves_nothing(
+    store: Datastore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise store.engine.dialect.loaded_dbapi.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(store.engine.dialect.loaded_dbapi, "connect", refuse)
+    with pytest.raises(DatabaseError):
+        store.backup(tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db").exists()
+
+
 class TestDrivers:
     def test_none_of_greater_merit_is_passed_over(self) -> None:
         present = [name for name in CANDIDATES if importlib.util.find_spec(name.partition(".")[0])]

@@ -47,6 +47,15 @@ class TestCommitAndRollback:
             raise Abort
         assert numbers(store) == []
 
+    def test_an_exception_outlives_a_rollback_that_fails(self, store: Datastore) -> None:
+        with pytest.raises(Abort), store.transaction() as transaction:
+            insert(transaction, 1)
+            assert transaction._connected is not None
+            transaction._connected.connection.dbapi_connection.close()  # type: ignore[union-attr]
+            raise Abort
+        assert numbers(store) == []
+        insert(store, 1)
+
     def test_an_explicit_commit_lasts_whatever_follows(self, store: Datastore) -> None:
         with pytest.raises(Abort), store.transaction() as transaction:
             insert(transaction, 1)
