@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, CursorResult, Engine, MappingResult
+from sqlalchemy.sql import Executable
 
 from datastore.backends import backend_class
 from datastore.backends.base import Access, Backend
@@ -213,3 +214,20 @@ def access_of(statement: object) -> Access:
 def describe(engine: Engine) -> str:
     """Return where an engine leads to, without a password, fit to be shown."""
     return display_url(engine.url.set(drivername=engine.url.get_backend_name()))
+
+
+def execute(connection: Connection, statement: Executable, params: Any) -> CursorResult[Any]:
+    """Run a statement, and make what a driver says of its arguments an error of SQLAlchemy."""
+    try:
+        return connection.execute(statement, params, execution_options={"preserve_rowcount": True})
+    except (TypeError, connection.dialect.loaded_dbapi.Warning) as error:
+        # For a value, or for several statements, that it does not even send.
+        raise exc.StatementError(type(error).__name__, None, None, error) from None
+
+
+def rows(connection: Connection, statement: Executable, params: Any) -> MappingResult:
+    """Run a statement that returns rows."""
+    result = execute(connection, statement, params)
+    if not result.returns_rows:
+        raise exc.ResourceClosedError("no rows")
+    return result.mappings()

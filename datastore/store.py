@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.engine import Connection, CursorResult, Engine, MappingResult, RowMapping
+from sqlalchemy.engine import Connection, CursorResult, Engine, RowMapping
 from sqlalchemy.sql import Executable
 
 from datastore import migrate
@@ -26,6 +26,8 @@ from datastore.engine import (
     backend_of,
     create_engine,
     describe,
+    execute,
+    rows,
     translated,
 )
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, TransientError
@@ -57,14 +59,14 @@ class Verbs(Searches):
     ) -> list[RowMapping]:
         """Return the rows of SQL text (`:name` parameters) or of a Core statement."""
         with self._connection(access_of(statement)) as connection:
-            return list(_rows(connection, statement, params))
+            return list(rows(connection, *_prepared(statement, params)))
 
     def query_one(
         self, statement: Statement, params: Mapping[str, Any] | None = None
     ) -> RowMapping | None:
         """Return the first row, or None."""
         with self._connection(access_of(statement)) as connection:
-            return _rows(connection, statement, params).first()
+            return rows(connection, *_prepared(statement, params)).first()
 
     def execute(self, statement: Statement, params: Params = None) -> RunResult:
         """Run one mutation, or one for each mapping in a list of params; all of them or none."""
@@ -366,22 +368,6 @@ def _prepared(statement: Statement, params: Params) -> tuple[Executable, Params]
     return sa.text(statement), params
 
 
-def _execute(connection: Connection, statement: Statement, params: Params) -> CursorResult[Any]:
-    prepared = _prepared(statement, params)
-    try:
-        return connection.execute(*prepared, execution_options={"preserve_rowcount": True})
-    except (TypeError, connection.dialect.loaded_dbapi.Warning) as error:
-        # A driver's own, for a value or for several statements that it does not even send.
-        raise exc.StatementError(type(error).__name__, None, None, error) from None
-
-
-def _rows(connection: Connection, statement: Statement, params: Params) -> MappingResult:
-    result = _execute(connection, statement, params)
-    if not result.returns_rows:
-        raise exc.ResourceClosedError("no rows")
-    return result.mappings()
-
-
 def _pair(statement: Any) -> tuple[Statement, Params]:
     return statement if isinstance(statement, tuple) else (statement, None)
 
@@ -389,7 +375,7 @@ def _pair(statement: Any) -> tuple[Statement, Params]:
 def _run(connection: Connection, statement: Statement, params: Params) -> RunResult:
     if isinstance(params, Sequence) and not params:
         return RunResult(0)
-    result = _execute(connection, statement, params)
+    result = execute(connection, *_prepared(statement, params))
     try:
         return RunResult(_changes(result, statement), _last_insert_id(result))
     finally:
