@@ -55,6 +55,7 @@ _CODES: dict[str, tuple[type[DatabaseError], str]] = {
 }
 _UNDEFINED_TABLE = "42P01"
 _UNDEFINED_NAME = ("42703", "42704", "42883")
+_SYNTAX = "42601"
 #: Beyond a limit of the program, such as a text too long for full text.
 _TOO_MUCH = "54000"
 #: Whose text names objects of the schema, and no value: "already exists" and the like.
@@ -131,10 +132,11 @@ def _of_extension(error: Any) -> bool:
 
 def _prose(error: Any) -> str:
     """Return what the server says, but not where RAISE or a parser quotes what it got."""
-    if error.sqlstate in _NAMING:
+    # With a place in the statement, it is the statement's syntax; without, that of a value.
+    syntax = error.sqlstate == _SYNTAX and error.diag.statement_position
+    if syntax or error.sqlstate in _NAMING:
         return without_values(error, _primary(error))
-    position = error.diag.statement_position
-    return f"the server refused it{f' at character {position}' if position else ''}"
+    return "the server refused it"
 
 
 def _primary(error: Any) -> str:
