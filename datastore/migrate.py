@@ -8,6 +8,7 @@ schema, and a revision that fails leaves nothing behind.
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,15 @@ _OPTIONS: dict[str, Any] = {
 
 # Alembic keeps its context in module globals, so two threads would get in each other's way.
 _alembic = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _alembic  # a thread of the parent may have held it
+    _alembic = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def migrations_directory() -> Path:

@@ -7,7 +7,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +20,17 @@ from sqlalchemy.sql import Executable
 
 from datastore import migrate
 from datastore.backends.base import Access, Backend, Capability
-from datastore.engine import access_engine, backend_of, create_engine, describe, translated
-from datastore.errors import ConfigurationError, DatabaseError, TransientError
+from datastore.engine import (
+    access_engine,
+    access_of,
+    backend_of,
+    create_engine,
+    describe,
+    execute,
+    rows,
+    translated,
+)
+from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, TransientError
 from datastore.results import DatabaseSchema, RunResult
 from datastore.search import Searches
 from datastore.settings import Settings
@@ -49,15 +58,15 @@ class Verbs(Searches):
         self, statement: Statement, params: Mapping[str, Any] | None = None
     ) -> list[RowMapping]:
         """Return the rows of SQL text (`:name` parameters) or of a Core statement."""
-        with self._connection(Access.STATEMENT) as connection:
-            return list(connection.execute(*_prepared(statement, params)).mappings())
+        with self._connection(access_of(statement)) as connection:
+            return list(rows(connection, *_prepared(statement, params)))
 
     def query_one(
         self, statement: Statement, params: Mapping[str, Any] | None = None
     ) -> RowMapping | None:
         """Return the first row, or None."""
-        with self._connection(Access.STATEMENT) as connection:
-            return connection.execute(*_prepared(statement, params)).mappings().first()
+        with self._connection(access_of(statement)) as connection:
+            return rows(connection, *_prepared(statement, params)).first()
 
     def execute(self, statement: Statement, params: Params = None) -> RunResult:
         """Run one mutation, or one for each mapping in a list of params; all of them or none."""
@@ -123,7 +132,7 @@ class Datastore(Verbs):
     def close(self) -> None:
         """Close the connections of an engine that `open` made; the host's own stays open."""
         if self._owns_engine:
-            self.engine.dispose()
+            self.backend.close(self.engine)
 
     @property
     def display_name(self) -> str:
@@ -270,7 +279,8 @@ class Transaction(Verbs):
             if self._begun is None or (error is not None and not self._begun.is_active):
                 return
             if error is not None:
-                self.rollback()
+                with suppress(DatastoreError):  # the error of the body is the one to be told
+                    self.rollback()
             elif self._outermost._failed:
                 self.rollback()
                 raise DatabaseError("rolled back: a statement of this transaction had failed")
@@ -326,7 +336,7 @@ class Transaction(Verbs):
         with translated(self.backend):
             try:
                 yield connection
-            except (exc.DBAPIError, OverflowError, UnicodeError):
+            except (exc.DBAPIError, exc.ResourceClosedError, OverflowError, UnicodeError):
                 self._outermost._failed = True
                 raise
 
@@ -376,9 +386,7 @@ def _pair(statement: Any) -> tuple[Statement, Params]:
 def _run(connection: Connection, statement: Statement, params: Params) -> RunResult:
     if isinstance(params, Sequence) and not params:
         return RunResult(0)
-    result: CursorResult[Any] = connection.execute(
-        *_prepared(statement, params), execution_options={"preserve_rowcount": True}
-    )
+    result = execute(connection, *_prepared(statement, params))
     try:
         return RunResult(_changes(result, statement), _last_insert_id(result))
     finally:

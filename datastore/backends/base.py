@@ -78,6 +78,8 @@ class Backend:
     """The contract. `name` is the SQLAlchemy dialect's, `display_name` what people read."""
 
     name: ClassVar[str]
+    #: The SQLAlchemy driver that the code is made for, where another would not do.
+    driver: ClassVar[str] = ""
     display_name: ClassVar[str]
     #: What the code can do; a probe of the server narrows it down.
     declared: ClassVar[frozenset[Capability]] = frozenset()
@@ -89,7 +91,21 @@ class Backend:
         return sa.create_engine(url, hide_parameters=True)
 
     def attach(self, engine: Engine) -> None:
-        """Add to this one engine (ours or the host's) the listeners that the rest relies on."""
+        """Add to this one engine (ours or the host's) the listeners that the rest relies on.
+
+        Raises `ConfigurationError` for an engine that cannot be worked with.
+        """
+
+    def close(self, engine: Engine) -> None:
+        """Close the connections of an engine of ours that is not used any more."""
+        engine.dispose()
+
+    def before_fork(self, engine: Engine) -> None:
+        """Let go, in the parent, of what a child must not even inherit."""
+
+    def after_fork(self, engine: Engine) -> None:
+        """Make anew, in the child, what it cannot share with its parent."""
+        engine.dispose(close=False)
 
     def probe(self, connection: Connection) -> ServerReport:
         """Find out what this server can do."""

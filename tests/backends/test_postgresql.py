@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,15 @@ from psycopg import pq
 from sqlalchemy import event
 
 from datastore import Datastore, RowKey, Settings, Text, Vector, VectorIndex
-from datastore.errors import ConnectionFailedError, PermissionDeniedError, QueryTimeoutError
+from datastore.backends.postgresql import MIGRATION_LOCK
+from datastore.errors import (
+    CapabilityError,
+    ConnectionFailedError,
+    InvalidValueError,
+    PermissionDeniedError,
+    QueryTimeoutError,
+    TransientError,
+)
 
 metadata = sa.MetaData()
 notes = sa.Table(
@@ -123,6 +132,51 @@ class TestSessions:
             store.migrate()
             assert store.query("SHOW statement_timeout") == [{"statement_timeout": "30s"}]
 
+    def test_a_migration_does_not_wait_for_a_table_without_end(self, database_url: str) -> None:
+        settings = Settings.load(url=database_url, postgresql={"lock_timeout": 0.3})
+        with Datastore.open(settings) as store, Datastore.open(settings) as other:
+            store.migrate()
+            with other.transaction(read_only=True) as reader:
+                reader.query("SELECT * FROM chunks")
+                with pytest.raises(TransientError):
+                    store.downgrade("base")
+            assert store.query("SELECT * FROM chunks") == []
+
+    def test_an_error_while_waiting_to_migrate_is_ours(
+        self, store: Datastore, database_url: str
+    ) -> None:
+        killer = (
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE wait_event_type = 'Lock' AND query LIKE '%pg_advisory_lock%'"
+        )
+        caught: list[BaseException] = []
+
+        def migrate() -> None:
+            try:
+                store.migrate()
+            except BaseException as error:
+                caught.append(error)
+
+        with Datastore.open(database_url) as other, other.engine.connect() as holder:
+            holder.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+            thread = threading.Thread(target=migrate)
+            thread.start()
+            while thread.is_alive():
+                other.query(killer)
+                thread.join(0.1)
+            holder.invalidate()
+        assert [type(error) for error in caught] == [TransientError]
+
+    def test_options_of_the_url_leave_ours_in_force(self, database_url: str) -> None:
+        url = sa.make_url(database_url).update_query_dict({"options": "-csearch_path=x"})
+        with Datastore.open(url) as store:
+            (row,) = store.query(
+                "SELECT current_setting('search_path') AS path, current_setting('timezone') AS zone, "
+                "current_setting('lock_timeout') AS patience"
+            )
+        assert (row["path"], row["zone"]) == ("x", "UTC")
+        assert row["patience"] != "0"
+
     def test_a_connection_that_was_cut_is_replaced(self, store: Datastore) -> None:
         pid = "SELECT pg_backend_pid() AS pid"
         before = store.query(pid)[0]["pid"]
@@ -152,6 +206,24 @@ class TestSessions:
                 inner.execute("SET LOCAL ROLE datastore_nobody")
                 inner.query("SELECT * FROM notes")
             transaction.rollback()
+
+    def test_a_role_that_may_not_create_the_extension_is_told_so(self, database_url: str) -> None:
+        with Datastore.open(database_url) as store:
+            with store.transaction() as transaction:
+                transaction.execute("CREATE ROLE datastore_nobody")
+                transaction.execute("GRANT ALL ON SCHEMA public TO datastore_nobody")
+                with pytest.raises(CapabilityError, match="pgvector"):
+                    with transaction.transaction() as inner:
+                        inner.execute("SET LOCAL ROLE datastore_nobody")
+                        inner.execute("CREATE EXTENSION IF NOT EXISTS vector")
+                transaction.rollback()
+            with pytest.raises(CapabilityError, match="found extension"):
+                store.execute("CREATE EXTENSION vector_of_another_kind")
+
+    def test_a_text_beyond_the_limits_is_no_valid_value(self, store: Datastore) -> None:
+        words = " ".join(f"word{n}" for n in range(200_000))
+        with pytest.raises(InvalidValueError):
+            store.query("SELECT to_tsvector(:words)", {"words": words})
 
     def test_a_missing_database_is_named_as_such(self, database_url: str) -> None:
         url = sa.make_url(database_url).set(database="no_such_database")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import random
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from datastore import (
 from datastore.backends.sqlite.connection import WriterLock
 from datastore.backends.sqlite.driver import CANDIDATES, REMEDY, can_load_extensions, pick_driver
 from datastore.errors import (
+    ConfigurationError,
     ConnectionFailedError,
     DatabaseError,
     InvalidValueError,
@@ -119,6 +122,58 @@ class TestConnections:
                 raise KeyError
         assert "more" not in store.schema().tables
 
+    def test_a_raw_connection_may_write_after_a_snapshot(self, path: Path) -> None:
+        engine = sa.create_engine(f"sqlite:///{path}", pool_size=1, max_overflow=0)
+        with Datastore(engine).transaction(read_only=True) as transaction:
+            transaction.query("SELECT 1")
+        raw = engine.raw_connection()
+        raw.cursor().execute("CREATE TABLE t (x INTEGER)")
+        raw.close()
+        engine.dispose()
+
+
+def own_begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+class TestEnginesOfTheHost:
+    @pytest.mark.parametrize("pool", [sa.pool.StaticPool, sa.pool.SingletonThreadPool])
+    @pytest.mark.parametrize("in_memory", [True, False])
+    def test_one_connection_for_all_is_refused(
+        self, path: Path, pool: type[sa.Pool], in_memory: bool
+    ) -> None:
+        engine = sa.create_engine("sqlite://" if in_memory else f"sqlite:///{path}", poolclass=pool)
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match=r"use a file, or Datastore\.open"):
+                Datastore(engine)
+        engine.dispose()
+
+    def test_a_listener_that_begins_by_itself_is_no_obstacle(self, path: Path) -> None:
+        engine = sa.create_engine(f"sqlite:///{path}")
+        event.listen(engine, "begin", own_begin)
+        store = Datastore(engine)
+        store.execute("CREATE TABLE t (x INTEGER)")
+        with pytest.raises(KeyError), store.transaction() as transaction:
+            transaction.execute("INSERT INTO t VALUES (1)")
+            raise KeyError
+        with store.transaction(read_only=True) as transaction:
+            assert transaction.query("SELECT * FROM t") == []
+        with engine.begin() as connection:
+            connection.exec_driver_sql("INSERT INTO t VALUES (2)")
+        assert store.query("SELECT x FROM t") == [{"x": 2}]
+        engine.dispose()
+
+    def test_old_orphans_of_the_host_are_no_obstacle_to_migrating(self, path: Path) -> None:
+        with Datastore.open(f"sqlite:///{path}") as store:
+            store.execute("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+            store.execute("CREATE TABLE child (id INTEGER REFERENCES parent)")
+            raw = sqlite3.connect(path)
+            raw.execute("INSERT INTO child VALUES (7)")
+            raw.commit()
+            raw.close()
+            store.migrate()
+            assert store.query("SELECT id FROM child") == [{"id": 7}]
+
 
 class TestFiles:
     def modes(self, path: Path) -> dict[str, int]:
@@ -158,6 +213,35 @@ class TestFiles:
         with pytest.raises(ConnectionFailedError):
             Datastore.open(f"sqlite:///{tmp_path / 'file' / 'store.db'}")
 
+    @pytest.mark.parametrize("mode", ["ro", "rw"])
+    def test_a_mode_that_makes_no_file_makes_none(self, path: Path, mode: str) -> None:
+        with pytest.raises(ConnectionFailedError, match="there is no database file"):
+            Datastore.open(f"sqlite:///{path}?mode={mode}")
+        assert not path.exists()
+
+    def test_the_mode_that_makes_the_file_makes_it(self, path: Path) -> None:
+        with Datastore.open(f"sqlite:///{path}?mode=rwc") as store:
+            store.execute("CREATE TABLE t (x INTEGER)")
+        with Datastore.open(f"sqlite:///{path}?mode=rw") as store:
+            store.execute("INSERT INTO t VALUES (1)")
+
+    @pytest.mark.parametrize(
+        ("rest", "named"),
+        [
+            ("file:real.db?uri=true", "file:"),
+            ("file:real.db?mode=ro", "file:"),
+            ("real.db?timeout=3", "timeout"),
+            ("real.db?mode=memory", "mode"),
+            ("real.db?mode=ro&cache=shared", "cache"),
+            (":memory:?cache=shared", "cache"),
+        ],
+    )
+    def test_what_would_be_ignored_is_refused(self, tmp_path: Path, rest: str, named: str) -> None:
+        before = set(Path().iterdir())
+        with pytest.raises(ConfigurationError, match=named):
+            Datastore.open(f"sqlite:///{rest}")
+        assert set(Path().iterdir()) == before
+
     @pytest.mark.optional
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
     def test_a_folder_without_permission_is_refused(self, tmp_path: Path) -> None:
@@ -185,10 +269,57 @@ class TestInMemory:
             one.execute("CREATE TABLE t (x INTEGER)")
             assert other.schema().tables == {}
 
+    def test_a_reader_does_not_wait_for_a_writer(self) -> None:
+        with Datastore.open("sqlite:///:memory:") as store:
+            store.execute("CREATE TABLE t (x INTEGER)")
+            started = time.monotonic()
+            with store.transaction() as transaction:
+                transaction.execute("INSERT INTO t VALUES (1)")
+                assert store.query("SELECT * FROM t") == []
+            with store.transaction(read_only=True) as snapshot:
+                assert snapshot.query("SELECT * FROM t") == [{"x": 1}]
+                store.execute("DELETE FROM t")
+                assert snapshot.query("SELECT * FROM t") == [{"x": 1}]
+            assert time.monotonic() - started < 5
+
+    @pytest.fixture
+    def places(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        return tmp_path
+
+    def test_nothing_is_left_of_it(self, places: Path) -> None:
+        with Datastore.open("sqlite:///:memory:") as store:
+            store.execute("CREATE TABLE t (x INTEGER)")
+            (place,) = places.iterdir()
+            assert stat.S_IMODE(place.stat().st_mode) == 0o700
+            assert store.engine.url.database == ":memory:"
+        assert list(places.iterdir()) == []
+
+    def test_nothing_is_left_of_one_that_was_not_closed(self, places: Path) -> None:
+        store = Datastore.open("sqlite:///:memory:")
+        store.execute("CREATE TABLE t (x INTEGER)")
+        assert len(list(places.iterdir())) == 1
+        store.engine.dispose()
+        del store
+        gc.collect()
+        assert list(places.iterdir()) == []
+
     def test_it_can_be_migrated(self) -> None:
         with Datastore.open("sqlite:///:memory:") as store:
             store.migrate()
             assert store.schema().version == "0003"
+
+
+def test_a_backup_that_fails_is_our_error_and_leaves_nothing(
+    store: Datastore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise store.engine.dialect.loaded_dbapi.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(store.engine.dialect.loaded_dbapi, "connect", refuse)
+    with pytest.raises(DatabaseError):
+        store.backup(tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db").exists()
 
 
 class TestDrivers:

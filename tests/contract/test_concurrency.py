@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -113,3 +115,91 @@ def test_a_second_write_transaction_in_one_thread_never_hangs(store: Datastore) 
     assert time.monotonic() - started < 5
     store.execute("UPDATE counter SET n = 8")
     assert count(store) == 8
+
+
+class TestAttaching:
+    def test_all_threads_get_one_backend(self, store: Datastore, database_url: str) -> None:
+        engine = sa.create_engine(database_url)
+        found: list[Datastore] = []
+        together = threading.Barrier(THREADS)
+
+        def work() -> None:
+            together.wait()
+            found.append(Datastore(engine, settings=store.settings))
+
+        assert at_once(work) == []
+        assert len({id(one.backend) for one in found}) == 1
+        engine.dispose()
+
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_a_view_of_an_engine_is_that_engine(
+        self, store: Datastore, database_url: str, first: int
+    ) -> None:
+        engine = sa.create_engine(database_url)
+        view = engine.execution_options(logging_token="view").execution_options(max_row_buffer=9)
+        pair = (engine, view)
+        one = Datastore(pair[first], settings=store.settings)
+        other = Datastore(pair[1 - first], settings=store.settings)
+        assert one.backend is other.backend
+        for each_store in (one, other):
+            each_store.run(increment)
+            with each_store.transaction(read_only=True) as transaction:
+                transaction.query("SELECT n FROM counter")
+        with view.begin() as connection:
+            connection.execute(sa.text("UPDATE counter SET n = n + 1"))
+        assert count(store) == 3
+        engine.dispose()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+class TestForking:
+    def in_child(self, work: Callable[[], None]) -> multiprocessing.process.BaseProcess:
+        child = multiprocessing.get_context("fork").Process(target=work)
+        child.start()
+        return child
+
+    def test_parent_and_child_both_go_on(self, store: Datastore) -> None:
+        def work() -> None:
+            for _ in range(ROUNDS):
+                store.run(increment)
+                count(store)
+
+        count(store)
+        children = [self.in_child(work) for _ in range(2)]
+        work()
+        for child in children:
+            child.join(60)
+        assert [child.exitcode for child in children] == [0, 0]
+        assert count(store) == 3 * ROUNDS
+
+    def test_a_lock_that_a_thread_holds_is_not_inherited(self, store: Datastore) -> None:
+        holding, done = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with store.transaction() as transaction:
+                transaction.query("SELECT n FROM counter")
+                holding.set()
+                done.wait(60)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        holding.wait(60)
+
+        def work() -> None:
+            with store.backend.writing():
+                count(store)
+
+        child = self.in_child(work)
+        child.join(20)
+        done.set()
+        thread.join(60)
+        assert child.exitcode == 0
+        store.run(increment)
+        assert count(store) == 1
+
+    def test_a_child_can_migrate(self, store: Datastore) -> None:
+        child = self.in_child(store.migrate)
+        child.join(60)
+        assert child.exitcode == 0
+        store.migrate()

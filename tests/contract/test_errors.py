@@ -25,6 +25,7 @@ from datastore import (
 )
 from datastore.errors import (
     CheckViolation,
+    ConfigurationError,
     ConnectionFailedError,
     CorruptDatabaseError,
     DatabaseError,
@@ -329,6 +330,14 @@ class TestNothingIsTold:
         lambda s: s.vector_search("parents", "embedding", CANARY),
         lambda s: s.full_text_search("parents", ["name"], CANARY),
         lambda s: s.batch([(sa.insert(parents), {"rid": 1, "name": CANARY})]),
+        lambda s: s.query("SELECT to_tsquery(:q)", {"q": f"{CANARY} &"}),
+        lambda s: s.query("SELECT current_setting(:q)", {"q": CANARY}),
+        lambda s: s.query("SELECT CAST(:q AS regclass)", {"q": CANARY}),
+        lambda s: s.query("SELECT json_extract('{}', :q)", {"q": CANARY}),
+        lambda s: s.query("SELECT * FROM words WHERE words MATCH :q", {"q": "canary : x"}),
+        lambda s: s.query("SELECT * FROM words WHERE words MATCH :q", {"q": f'"{CANARY}'}),
+        lambda s: s.query("SELECT * FROM words WHERE words MATCH :q", {"q": f"{CANARY} AND"}),
+        lambda s: s.execute("DO $$ BEGIN RAISE EXCEPTION '%', 'canary' || '-7b1c9f'; END $$"),
     )  # fmt: skip
 
     @pytest.mark.parametrize("fault", FAULTS)
@@ -365,3 +374,71 @@ class TestNothingIsTold:
             with pytest.raises(DatastoreError) as caught:
                 store.query("SELECT * FROM absent")
         assert password not in told + everything_told(caught.value) + caplog.text
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_an_engine_on_another_driver_is_refused(
+    backend_name: str, database_url: str, asynchronous: bool
+) -> None:
+    ours = {"sqlite": "pysqlite", "postgresql": "psycopg"}[backend_name]
+    engine = sa.create_engine(database_url)
+    engine.dialect.is_async = asynchronous
+    if not asynchronous:
+        engine.dialect.driver = "other"
+    with pytest.raises(ConfigurationError, match=f"needs {backend_name}\\+{ours}"):
+        Datastore(engine)
+    engine.dispose()
+
+
+class TestMisuse:
+    """What is no error of the database is still one of ours, and changes nothing."""
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "INSERT INTO parents (rid, name) VALUES (2, 'x')",
+            "  -- a note\n UPDATE parents SET name = 'x'",
+            "/* a note */ DELETE FROM children",
+            "WITH two AS (SELECT 2 AS n) INSERT INTO parents (rid, name) SELECT n, 'x' FROM two",
+            "CREATE TABLE more (x INTEGER)",
+            sa.insert(parents).values(rid=2, name="x"),
+            sa.text("DELETE FROM children"),
+            sa.schema.CreateTable(sa.Table("more", sa.MetaData(), sa.Column("x", sa.Integer))),
+        ],
+    )
+    @pytest.mark.parametrize("verb", ["query", "query_one"])
+    def test_a_query_without_rows_is_refused(
+        self, store: Datastore, statement: Any, verb: str
+    ) -> None:
+        with pytest.raises(InvalidValueError, match="execute"):
+            getattr(store, verb)(statement)
+        with pytest.raises(DatabaseError, match="had failed"), store.transaction() as transaction:
+            with pytest.raises(InvalidValueError, match="execute"):
+                getattr(transaction, verb)(statement)
+        assert store.query("SELECT rid, name FROM parents") == [{"rid": 1, "name": "first"}]
+        assert store.query("SELECT parent FROM children") == [{"parent": 1}]
+        assert "more" not in store.schema().tables
+
+    def test_a_query_may_write_where_it_returns_rows(self, store: Datastore) -> None:
+        statement = "INSERT INTO parents (rid, name) VALUES (2, 'x') RETURNING rid"
+        assert store.query(statement) == [{"rid": 2}]
+        changed = sa.update(parents).where(parents.c.rid == 2).values(name="y")
+        assert store.query_one(changed.returning(parents.c.name)) == {"name": "y"}
+        assert len(store.query("SELECT rid FROM parents")) == 2
+
+    @pytest.mark.parametrize("statement", [123, None, object()])
+    def test_what_is_no_statement_is_refused(self, store: Datastore, statement: Any) -> None:
+        for verb in (store.query, store.execute):
+            with pytest.raises(InvalidValueError):
+                verb(statement)
+
+    def test_text_is_no_binary(self, store: Datastore) -> None:
+        table = sa.Table("files", sa.MetaData(), sa.Column("content", sa.LargeBinary))
+        table.create(store.engine)
+        with pytest.raises(InvalidValueError):
+            store.execute(sa.insert(table), {"content": CANARY})
+
+    def test_two_statements_are_not_one(self, store: Datastore) -> None:
+        with pytest.raises(DatastoreError):
+            store.execute("DELETE FROM children WHERE rid = :n; DELETE FROM parents", {"n": 9})
+        assert store.query("SELECT parent FROM children") == [{"parent": 1}]

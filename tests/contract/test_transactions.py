@@ -47,6 +47,15 @@ class TestCommitAndRollback:
             raise Abort
         assert numbers(store) == []
 
+    def test_an_exception_outlives_a_rollback_that_fails(self, store: Datastore) -> None:
+        with pytest.raises(Abort), store.transaction() as transaction:
+            insert(transaction, 1)
+            assert transaction._connected is not None
+            transaction._connected.connection.dbapi_connection.close()  # type: ignore[union-attr]
+            raise Abort
+        assert numbers(store) == []
+        insert(store, 1)
+
     def test_an_explicit_commit_lasts_whatever_follows(self, store: Datastore) -> None:
         with pytest.raises(Abort), store.transaction() as transaction:
             insert(transaction, 1)
@@ -85,6 +94,43 @@ class TestCommitAndRollback:
                 insert(transaction, 1)
                 raise Abort
         assert store.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+def autocommit_by_default(url: str) -> sa.Engine:
+    return sa.create_engine(url, isolation_level="AUTOCOMMIT")
+
+
+def autocommit_by_option(url: str) -> sa.Engine:
+    return sa.create_engine(url).execution_options(isolation_level="AUTOCOMMIT")
+
+
+@pytest.mark.parametrize("make_engine", [autocommit_by_default, autocommit_by_option])
+class TestOnAnEngineThatCommitsByItself:
+    def test_transactions_are_transactions(
+        self, store: Datastore, database_url: str, make_engine: Callable[[str], sa.Engine]
+    ) -> None:
+        engine = make_engine(database_url)
+        other = Datastore(engine)
+        with pytest.raises(Abort), other.transaction() as transaction:
+            insert(transaction, 1)
+            raise Abort
+        with pytest.raises(UniqueViolation):
+            other.batch([(INSERT, {"n": 1}), (INSERT, {"n": 1})])
+        with other.transaction(read_only=True) as snapshot:
+            assert numbers(snapshot) == []
+            insert(store, 2)
+            assert numbers(snapshot) == []
+        engine.dispose()
+
+    def test_the_host_keeps_what_it_asked_for(
+        self, store: Datastore, database_url: str, make_engine: Callable[[str], sa.Engine]
+    ) -> None:
+        engine = make_engine(database_url)
+        insert(Datastore(engine), 1)
+        with engine.connect() as connection:
+            connection.execute(sa.text(INSERT), {"n": 2})
+        assert numbers(store) == [1, 2]
+        engine.dispose()
 
 
 class TestAfterTheEnd:

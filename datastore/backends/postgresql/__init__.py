@@ -19,7 +19,7 @@ from datastore.backends.base import (
     ServerReport,
 )
 from datastore.backends.postgresql import search  # noqa: F401 - registers its handlers
-from datastore.backends.postgresql.errors import scrub, translate
+from datastore.backends.postgresql.errors import REMEDY, scrub, translate
 from datastore.backends.postgresql.indexes import search_objects
 from datastore.backends.postgresql.types import read_vectors_as_binary, register_vectors
 from datastore.errors import DatastoreError
@@ -34,13 +34,12 @@ MIGRATION_LOCK = int.from_bytes(bytes.fromhex("50d7fa3b522870c2"))
 MAX_OVERFLOW = 10
 _PREPARED = "datastore_prepared"
 
-_REMEDY = "install pgvector on the server, then run CREATE EXTENSION vector (or datastore upgrade)"
-
 
 class PostgreSQLBackend(Backend):
     """One database on a server, version 14 or later."""
 
     name = "postgresql"
+    driver = "psycopg"
     display_name = "PostgreSQL"
     declared = frozenset(
         {Capability.VECTOR_TYPE, Capability.VECTOR_FUNCTIONS, Capability.FULL_TEXT}
@@ -87,6 +86,9 @@ class PostgreSQLBackend(Backend):
         """Commit single statements by themselves; read from one snapshot that refuses writes."""
         if access is Access.READ:
             return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        if access is Access.WRITE:
+            # Said outright, since an engine of the host's may have AUTOCOMMIT for its default.
+            return {"isolation_level": "READ COMMITTED"}
         return super().execution_options(access)
 
     def translate(self, error: BaseException) -> DatastoreError | None:
@@ -100,15 +102,8 @@ class PostgreSQLBackend(Backend):
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:
         """Hold a session-level advisory lock, which outlives the transactions within."""
-        # On the driver's connection, in autocommit: the lock must be held before the transaction
-        # begins and until after it has ended, and waiting for it is subject to no timeout.
-        driver_connection: Any = connection.connection.dbapi_connection
-        driver_connection.autocommit = True
-        driver_connection.execute("SET lock_timeout = 0")
-        driver_connection.execute("SET statement_timeout = 0")
-        driver_connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-        driver_connection.autocommit = False
         try:
+            _await_migration_lock(connection)
             with connection.begin():
                 yield
         finally:
@@ -127,6 +122,21 @@ class PostgreSQLBackend(Backend):
         engine.dispose()
 
 
+def _await_migration_lock(connection: Connection) -> None:
+    # In autocommit: the lock must be held before the transaction begins and until after it has
+    # ended. No timeout ends the wait for it. The migration itself may take its time too, but must
+    # not wait for a table without end: everyone else would then wait behind it.
+    level = connection.get_isolation_level()
+    connection.execution_options(isolation_level="AUTOCOMMIT")
+    patience = connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
+    connection.exec_driver_sql("SET lock_timeout = 0")
+    connection.exec_driver_sql("SET statement_timeout = 0")
+    connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+    connection.exec_driver_sql("SELECT set_config('lock_timeout', %s, false)", (patience,))
+    connection.rollback()
+    connection.execution_options(isolation_level=level)
+
+
 def _prepare(connection: Any) -> bool:
     was_autocommit = connection.autocommit
     connection.autocommit = True
@@ -143,13 +153,12 @@ def _connect_arguments(options: PostgresqlSettings, url: sa.URL) -> dict[str, An
         "idle_in_transaction_session_timeout": options.idle_in_transaction_timeout,
     }
     parameters = [f"-c {name}={int(seconds * 1000)}" for name, seconds in timeouts.items()]
-    # UTC, so that no instant is out of range in the time zone of the server.
-    defaults = {
-        "connect_timeout": options.connect_timeout,
-        "application_name": "datastore",
-        "options": " ".join([*parameters, "-c timezone=UTC"]),
-    }
-    return {name: value for name, value in defaults.items() if name not in url.query}
+    defaults = {"connect_timeout": options.connect_timeout, "application_name": "datastore"}
+    arguments: dict[str, Any] = {k: v for k, v in defaults.items() if k not in url.query}
+    # UTC, so that no instant is out of range in the time zone of the server. Of two values for one
+    # parameter the last wins, so the URL's come last.
+    given = url.normalized_query.get("options", ())
+    return {**arguments, "options": " ".join([*parameters, "-c timezone=UTC", *given])}
 
 
 def _finding(available: str | None, installed: str | None) -> Finding:
@@ -159,4 +168,4 @@ def _finding(available: str | None, installed: str | None) -> Finding:
         return Finding(
             "vectors", f"pgvector {available} is available", remedy="run `datastore upgrade`"
         )
-    return Finding("vectors", "no pgvector on this server", ok=False, remedy=_REMEDY)
+    return Finding("vectors", "no pgvector on this server", ok=False, remedy=REMEDY)

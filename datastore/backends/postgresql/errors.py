@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from datastore.backends.prose import stands_in_statement, without_values
 from datastore.errors import (
+    CapabilityError,
     CheckViolation,
     ConnectionFailedError,
     CorruptDatabaseError,
@@ -53,6 +55,18 @@ _CODES: dict[str, tuple[type[DatabaseError], str]] = {
 }
 _UNDEFINED_TABLE = "42P01"
 _UNDEFINED_NAME = ("42703", "42704", "42883")
+_SYNTAX = "42601"
+#: Beyond a limit of the program, such as a text too long for full text.
+_TOO_MUCH = "54000"
+#: Whose text names objects of the schema, and no value: "already exists" and the like.
+_NAMING = (
+    _UNDEFINED_TABLE, *_UNDEFINED_NAME, "0A000", "2BP01", "3F000", "42501", "42701", "42702",
+    "42710", "42723", "42725", "42803", "42804", "42P07", "42P16", "55006",
+)  # fmt: skip
+REMEDY = (
+    "install pgvector on the server, then run CREATE EXTENSION vector (or datastore upgrade) as a "
+    "role that may create extensions"
+)
 _QUOTED = re.compile(r'"([^"]+)"')
 
 # libpq reports a failed connection without a code: here alone the message decides.
@@ -77,7 +91,9 @@ def translate(error: Any) -> DatastoreError:
         return _without_code(error, name)
     if code in _CONSTRAINTS:
         return _constraint(error, code)
-    if code.startswith("22"):
+    if _of_extension(error):
+        return CapabilityError("vectors", found=_prose(error), needed="pgvector", remedy=REMEDY)
+    if code.startswith("22") or code == _TOO_MUCH:
         return InvalidValueError(f"a value is not valid for its type ({name}, {code})")
     if code == _UNDEFINED_TABLE:
         return SchemaMissingError(f"there is no table {_first_name(error)}")
@@ -109,13 +125,29 @@ def _without_code(error: Any, name: str) -> DatastoreError:
     return ConnectionFailedError(next(reasons, "the connection to the server failed"))
 
 
+def _of_extension(error: Any) -> bool:
+    # The place in the server's source is the same in every language of its messages.
+    return error.diag.source_file == "extension.c" and "vector" in _primary(error)
+
+
 def _prose(error: Any) -> str:
+    """Return what the server says, but not where RAISE or a parser quotes what it got."""
+    # With a place in the statement, it is the statement's syntax; without, that of a value.
+    syntax = error.sqlstate == _SYNTAX and error.diag.statement_position
+    if syntax or error.sqlstate in _NAMING:
+        return without_values(error, _primary(error))
+    return "the server refused it"
+
+
+def _primary(error: Any) -> str:
     return str(error.diag.message_primary or type(error).__name__)
 
 
 def _first_name(error: Any) -> str:
-    found = _QUOTED.search(_prose(error))
-    return found[1] if found else "of that name"
+    found = _QUOTED.search(_primary(error))
+    # "schema.table" is one name to the server, and may be two in the statement.
+    known = found and stands_in_statement(error, found[1].rpartition(".")[2])
+    return found[1] if found and known else "of that name"
 
 
 def scrub(error: Any) -> None:
@@ -124,7 +156,7 @@ def scrub(error: Any) -> None:
     name = type(error).__name__
     if code is None:
         error.args = (f"{name}: {_without_code(error, name)}",)
-    elif code.startswith(("22", "23")):
-        error.args = (f"{name} ({code})",)
-    else:
+    elif code in _NAMING:
         error.args = (_prose(error),)
+    else:
+        error.args = (f"{name} ({code})",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -24,14 +25,14 @@ from datastore.backends.sqlite.connection import (
     ACCESS,
     BUSY_TIMEOUT,
     WriterLock,
-    file_uri,
     listen,
     open_by_uri,
 )
 from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
-from datastore.backends.sqlite.errors import translate
+from datastore.backends.sqlite.errors import scrub, translate
+from datastore.backends.sqlite.files import PrivateDirectory, check_url, file_uri, is_in_memory
 from datastore.backends.sqlite.indexes import search_objects
-from datastore.errors import DatabaseError, DatastoreError, IntegrityError
+from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
 from datastore.results import Method
 from datastore.schema import FullTextIndexDefinition
 
@@ -43,6 +44,7 @@ class SQLiteBackend(Backend):
     """One database file, or one in memory."""
 
     name = "sqlite"
+    driver = "pysqlite"
     display_name = "SQLite"
     declared = frozenset({Capability.VECTOR_FUNCTIONS, Capability.FULL_TEXT, Capability.BACKUP})
 
@@ -50,12 +52,14 @@ class SQLiteBackend(Backend):
         self._lock = WriterLock()
         self._wal = True
         self._busy_timeout = BUSY_TIMEOUT
+        self._private: PrivateDirectory | None = None
 
     def create_engine(self, url: sa.URL, settings: Settings, *, create: bool) -> Engine:
         """Open a file, made (mode 0600) where `create` allows; `:memory:` is one in memory."""
+        check_url(url)
         driver = pick_driver()
-        uri = file_uri(url, create=create)
         self._wal, self._busy_timeout = settings.sqlite.wal, settings.sqlite.busy_timeout
+        uri = self._private_uri() if is_in_memory(url) else file_uri(url, create=create)
         self._lock = WriterLock(self._busy_timeout)
         engine = sa.create_engine(
             url.set(drivername="sqlite+pysqlite", query={}),
@@ -67,9 +71,39 @@ class SQLiteBackend(Backend):
         open_by_uri(engine, driver.module, uri, self._busy_timeout)
         return engine
 
+    def _private_uri(self) -> str:
+        # SQLite has no log for what is truly in memory, so that readers would wait for writers.
+        self._private, self._wal = PrivateDirectory(), True
+        return file_uri(sa.URL.create("sqlite", database=self._private.file), create=True)
+
     def attach(self, engine: Engine) -> None:
         """Set up its connections, and begin its transactions ourselves."""
+        if isinstance(engine.pool, sa.pool.StaticPool | sa.pool.SingletonThreadPool):
+            raise ConfigurationError(
+                f"the engine's {type(engine.pool).__name__} gives one connection to several users, "
+                "whose transactions would be one: use a file, or "
+                'Datastore.open("sqlite:///:memory:")'
+            )
         listen(engine, wal=self._wal, busy_timeout=self._busy_timeout)
+
+    def close(self, engine: Engine) -> None:
+        """Close the connections; a database in memory ends."""
+        engine.dispose()
+        if self._private is not None:
+            self._private.remove()
+
+    def before_fork(self, engine: Engine) -> None:
+        """Close the idle connections: SQLite cannot tell a child's locks from its parent's."""
+        engine.dispose()
+
+    def after_fork(self, engine: Engine) -> None:
+        """Forget the connections, and a lock that a thread of the parent may have held.
+
+        Where a thread was within a transaction, SQLite itself believes in the child that its locks
+        are held: such a child can read, and should run another program before it writes.
+        """
+        super().after_fork(engine)
+        self._lock = WriterLock(self._busy_timeout)
 
     def probe(self, connection: Connection) -> ServerReport:
         """Look for sqlite-vec and FTS5."""
@@ -100,6 +134,10 @@ class SQLiteBackend(Backend):
         """Classify by the extended result code."""
         return translate(error)
 
+    def scrub(self, error: BaseException) -> None:
+        """Take out what SQLite quotes, unless it stands in the statement."""
+        scrub(error)
+
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:
         """Hold the write lock from before the first statement; DDL is rolled back with the rest.
@@ -113,8 +151,9 @@ class SQLiteBackend(Backend):
             driver_connection.execute("PRAGMA foreign_keys=OFF")
             try:
                 with connection.begin():
+                    before = _orphans(connection)
                     yield
-                    _check_foreign_keys(connection)
+                    _check_foreign_keys(before, _orphans(connection))
             finally:
                 driver_connection.execute("PRAGMA foreign_keys=ON")
 
@@ -142,16 +181,22 @@ class SQLiteBackend(Backend):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
             raise DatabaseError(f"the file {path} cannot be made: {error.strerror}") from error
-        driver_connection: Any = connection.connection.dbapi_connection
         try:
-            target = connection.dialect.loaded_dbapi.connect(path)
-            try:
-                driver_connection.backup(target)
-            finally:
-                target.close()
-        except BaseException:
+            _copy(connection, path)
+        except BaseException as error:
             Path(path).unlink()
+            if isinstance(error, connection.dialect.loaded_dbapi.Error):
+                raise translate(error) from error
             raise
+
+
+def _copy(connection: Connection, path: str) -> None:
+    driver_connection: Any = connection.connection.dbapi_connection
+    target = connection.dialect.loaded_dbapi.connect(path)
+    try:
+        driver_connection.backup(target)
+    finally:
+        target.close()
 
 
 def _findings(driver: Driver, capabilities: frozenset[Capability]) -> Iterator[Finding]:
@@ -171,7 +216,14 @@ def _findings(driver: Driver, capabilities: frozenset[Capability]) -> Iterator[F
     yield Finding("full text", "FTS5" if text else "no FTS5", ok=text, remedy=remedy)
 
 
-def _check_foreign_keys(connection: Connection) -> None:
-    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-    if broken:
-        raise IntegrityError(f"the migration would leave rows of {broken[0]} without their parent")
+def _orphans(connection: Connection) -> Counter[tuple[str, str]]:
+    """Count the rows without a parent, by their table and the parent's."""
+    # Counted, since moving a table may give its rows and its foreign keys other numbers.
+    rows = connection.exec_driver_sql("PRAGMA foreign_key_check")
+    return Counter((table, parent) for table, _, parent, _ in rows)
+
+
+def _check_foreign_keys(before: Counter[tuple[str, str]], after: Counter[tuple[str, str]]) -> None:
+    # A host's own table may have had such rows all along.
+    for table, _ in after - before:
+        raise IntegrityError(f"the migration would leave rows of {table} without their parent")

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import sqlalchemy as sa
 import sqlite_vec
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
@@ -20,12 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from datastore.backends.base import Access
 from datastore.backends.sqlite.driver import can_load_extensions
 from datastore.backends.sqlite.functions import register_distances
-from datastore.errors import (
-    ConnectionFailedError,
-    DatabaseError,
-    PermissionDeniedError,
-    TransientError,
-)
+from datastore.errors import DatabaseError, TransientError
 
 logger = logging.getLogger("datastore")
 
@@ -34,6 +24,7 @@ ACCESS = "datastore_access"
 #: Seconds; long, since a waiting writer is better than a failed one.
 BUSY_TIMEOUT = 30.0
 _PREPARED, _QUERY_ONLY = "datastore_prepared", "datastore_query_only"
+_AUTOCOMMIT = "datastore_autocommit"
 
 # busy_timeout comes first: switching to WAL needs a lock that another process may hold.
 # synchronous=NORMAL may lose the last commits at a power failure, never the database; recursive
@@ -46,36 +37,6 @@ _PRAGMAS = (
     "cache_size=-65536",
     "case_sensitive_like=ON",
 )
-
-
-def file_uri(url: sa.URL, *, create: bool) -> str:
-    """Return the URI to open, having made the file where it is missing and may be made.
-
-    An in-memory database gets a name of its own in SQLite's shared `memdb` file system, so that
-    every connection of one engine sees the same data.
-    """
-    if url.database in (None, "", ":memory:"):
-        return f"file:/datastore-{uuid.uuid4().hex}?vfs=memdb"
-    path = Path(str(url.database)).expanduser().absolute()
-    mode = str(url.query.get("mode", "rw"))
-    if not path.exists():
-        if not create or mode != "rw":
-            raise ConnectionFailedError(f"there is no database file {path}")
-        _make_file(path)
-    return f"file:{quote(str(path))}?mode={mode}"
-
-
-def _make_file(path: Path) -> None:
-    # For the owner alone: SQLite would make it readable for everyone, and gives -wal and -shm the
-    # mode of the main file.
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except PermissionError as error:
-        raise PermissionDeniedError(f"no permission to make the database file {path}") from error
-    except OSError as error:
-        message = f"the database file {path} cannot be made: {error.strerror}"
-        raise ConnectionFailedError(message) from error
 
 
 def open_by_uri(engine: Engine, module: Any, uri: str, busy_timeout: float) -> None:
@@ -91,6 +52,7 @@ def listen(engine: Engine, *, wal: bool = True, busy_timeout: float = BUSY_TIMEO
 
     @event.listens_for(engine, "connect")
     def connect(dbapi_connection: Any, record: Any) -> None:
+        record.info[_AUTOCOMMIT] = dbapi_connection.isolation_level is None
         prepare(dbapi_connection, wal=wal, busy_timeout=busy_timeout)
         record.info[_PREPARED] = True
 
@@ -99,6 +61,7 @@ def listen(engine: Engine, *, wal: bool = True, busy_timeout: float = BUSY_TIMEO
         if _PREPARED not in record.info:
             connect(dbapi_connection, record)
 
+    event.listen(engine, "checkin", _allow_writing)
     event.listen(engine, "begin", begin)
 
 
@@ -138,22 +101,39 @@ def load_sqlite_vec(connection: Any) -> bool:
 
 
 def begin(connection: Connection) -> None:
-    """Begin as the connection's access needs it; without one, deferred as SQLite does."""
-    options = connection.get_execution_options()
-    access = options.get(ACCESS)
+    """Begin as the connection's access needs it; without one, as its engine was made to.
+
+    That is deferred, or not at all where the engine has AUTOCOMMIT or a listener of the host's has
+    begun already. Where an access is given, it wins over both.
+    """
+    access = connection.get_execution_options().get(ACCESS)
     driver_connection: Any = connection.connection.dbapi_connection
     if driver_connection.isolation_level is not None:
         driver_connection.isolation_level = None  # SQLAlchemy resets it after AUTOCOMMIT
-    _set_query_only(connection, access is Access.READ)
-    if access is Access.STATEMENT or options.get("isolation_level") == "AUTOCOMMIT":
+    if access is None and (driver_connection.in_transaction or _is_autocommit(connection)):
         return
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if access is Access.WRITE else "BEGIN")
+    if driver_connection.in_transaction:
+        driver_connection.rollback()  # the host's own, in which nothing was done yet
+    _set_query_only(connection, access is Access.READ)
+    if access is not Access.STATEMENT:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if access is Access.WRITE else "BEGIN")
+
+
+def _is_autocommit(connection: Connection) -> bool:
+    level = connection.get_execution_options().get("isolation_level")
+    return level == "AUTOCOMMIT" or (level is None and bool(connection.info[_AUTOCOMMIT]))
 
 
 def _set_query_only(connection: Connection, wanted: bool) -> None:
     if connection.info.get(_QUERY_ONLY, False) is not wanted:
         connection.exec_driver_sql(f"PRAGMA query_only={'ON' if wanted else 'OFF'}")
         connection.info[_QUERY_ONLY] = wanted
+
+
+def _allow_writing(driver_connection: Any, record: Any) -> None:
+    # For who takes the connection next, perhaps without a transaction that would see to it.
+    if record.info.pop(_QUERY_ONLY, False) and driver_connection is not None:
+        driver_connection.execute("PRAGMA query_only=OFF")
 
 
 class WriterLock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from datastore.backends.prose import stands_in_statement, without_values
 from datastore.errors import (
     CheckViolation,
     ConnectionFailedError,
@@ -56,6 +57,8 @@ _TOO_BIG, _MISMATCH = 18, 20
 _NO_TABLE = re.compile(r"no such table: ([\w.]+)")
 # From sqlite-vec, and from a function in Python.
 _NOT_COMPARABLE = re.compile(r"^Vector dimension mis|^user-defined function raised exception")
+# What SQLite adds to its fixed words: in quotes, or after a colon.
+_ADDED = re.compile(r"""(?<=["'])(.+)(?=["'])|(?<=: ).+$""", re.DOTALL)
 _NO_COLUMN = re.compile(r"(no such column: |has no column named |no such function: )([\w.]+)")
 
 
@@ -73,7 +76,14 @@ def translate(error: Any) -> DatastoreError:
     if code & 0xFF in _PRIMARY:
         error_class, text = _PRIMARY[code & 0xFF]
         return error_class(f"{text} ({name})", code=name)
-    return _by_message(message, name)
+    return _by_message(error, name)
+
+
+def scrub(error: Any) -> None:
+    """Leave of SQLite's message what holds no value of a row or of a parameter."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None or code & 0xFF != _CONSTRAINT:  # those name columns and constraints
+        error.args = (_told(error),)
 
 
 def _constraint(code: int, name: str, message: str) -> IntegrityError:
@@ -92,15 +102,25 @@ def _without_code(error: Any, name: str) -> DatastoreError:
         return InvalidValueError(
             f"a value cannot be bound or a statement is no single one ({name})"
         )
-    return _by_message(str(error), name)
+    return _by_message(error, name)
 
 
-def _by_message(message: str, name: str) -> DatastoreError:
+def _by_message(error: Any, name: str) -> DatastoreError:
+    message = str(error)
     if found := _NO_TABLE.search(message):
-        return SchemaMissingError(f"there is no table {found[1]}")
+        return SchemaMissingError(f"there is no table {_name(error, found[1])}")
     if found := _NO_COLUMN.search(message):
         kind = "function" if "function" in found[1] else "column"
-        return UnknownNameError(f"there is no {kind} {found[2]}")
+        return UnknownNameError(f"there is no {kind} {_name(error, found[2])}")
     if _NOT_COMPARABLE.search(message):
         return InvalidValueError("a function refused its arguments, such as vectors of two lengths")
-    return DatabaseError(f"SQLite: {message}", code=name)
+    return DatabaseError(f"SQLite: {_told(error)}", code=name)
+
+
+def _name(error: Any, name: str) -> str:
+    # FTS5 says "no such column" of a word of the query.
+    return name if stands_in_statement(error, name) else "of that name"
+
+
+def _told(error: Any) -> str:
+    return without_values(error, str(error), _ADDED)
