@@ -28,13 +28,13 @@ from datastore.engine import (
     describe,
     execute,
     rows,
-    translated,
 )
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, TransientError
 from datastore.results import DatabaseSchema, RunResult
 from datastore.search import Searches
 from datastore.settings import Settings
 from datastore.sql import UPSERT
+from datastore.translation import translated
 from datastore.types import check_text
 
 P = ParamSpec("P")

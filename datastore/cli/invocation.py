@@ -19,10 +19,11 @@ from sqlalchemy.engine import Connection
 from datastore import migrate
 from datastore.backends.base import Access, Capability
 from datastore.cli.output import write, write_json
-from datastore.engine import access_engine, create_engine, describe, translated
+from datastore.engine import access_engine, create_engine, describe
 from datastore.errors import SchemaMissingError
 from datastore.settings import Settings
 from datastore.store import Datastore
+from datastore.translation import translated
 
 LOGGERS = ("datastore", "alembic")
 _PANEL = "Options of every command"

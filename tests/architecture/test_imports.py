@@ -24,6 +24,7 @@ LAYERS = (
     ("sql",),
     ("results",),
     ("backends",),
+    ("translation",),
     ("engine",),
     ("operations",),
     ("migrate",),
