@@ -29,18 +29,15 @@ from alembic.util import DispatchPriority, PriorityDispatchResult
 
 from datastore.backends import backend_class
 from datastore.backends.base import SearchObjects
-from datastore.errors import MigrationError
-from datastore.schema import (
-    EnableVectors,
+from datastore.ddl import EnableVectors, SearchDDL, create_element, drop_element
+from datastore.definitions import (
     FullTextIndexDefinition,
     IndexDefinition,
     Metric,
-    SearchDDL,
     VectorIndexDefinition,
-    create_element,
-    drop_element,
-    search_indexes,
 )
+from datastore.errors import MigrationError
+from datastore.schema import search_indexes
 
 #: The names to list in `autogenerate_plugins` of a host's own `env.py`.
 PLUGINS = ("alembic.autogenerate.*", "datastore.search_indexes")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
 
-from datastore.schema import IndexDefinition, Metric
+from datastore.definitions import IndexDefinition, Metric
 from datastore.sql import RRF_K
 
 Row = TypeVar("Row", covariant=True)

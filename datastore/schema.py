@@ -1,96 +1,38 @@
 """Search indexes as schema items: declared beside a table, created and dropped with it.
 
-    notes = Table("notes", metadata, Column("id", Integer, primary_key=True),
-                  Column("body", Text), Column("embedding", Vector(384)))
-    VectorIndex("notes_by_meaning", notes.c.embedding, metric="cosine")
-    FullTextIndex("notes_by_words", notes.c.body)
-
-An item boils down to a frozen *definition*: hashable, so it is part of a statement's cache key, and
-JSON, so it is the fingerprint by which a database says which indexes it holds. What stands behind a
-definition is each backend's own; the DDL elements here carry it there.
+notes = Table("notes", metadata, Column("id", Integer, primary_key=True),
+              Column("body", Text), Column("embedding", Vector(384)))
+VectorIndex("notes_by_meaning", notes.c.embedding, metric="cosine")
+FullTextIndex("notes_by_words", notes.c.body)
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.schema import DDL, ExecutableDDLElement, SchemaItem
+from sqlalchemy.engine import Connection
+from sqlalchemy.schema import SchemaItem
 
-from datastore.errors import CapabilityError, ConfigurationError
+from datastore.ddl import EnableVectors, create_element, drop_element, execute
+from datastore.definitions import (
+    METRICS,
+    FullTextIndexDefinition,
+    IndexDefinition,
+    Metric,
+    VectorIndexDefinition,
+)
+from datastore.errors import ConfigurationError
 from datastore.types import Vector
-
-Metric: TypeAlias = Literal["cosine", "l2", "inner_product"]
-METRICS: tuple[Metric, ...] = get_args(Metric)
 
 #: Languages whose words every backend stems alike; "simple" stems none.
 LANGUAGES = ("english", "simple")
 #: PostgreSQL labels positions with one of four weights.
 MAX_WEIGHTS = 4
 
-FINGERPRINT = "datastore:"
 _INFO_KEY = "datastore_search_indexes"
-
-
-@dataclass(frozen=True)
-class IndexDefinition:
-    """What the database needs to know of a search index."""
-
-    name: str
-    table: str
-    schema: str | None
-
-    kind: ClassVar[str]
-
-    def fingerprint(self) -> str:
-        """Return the text that is stored with the index; `from_fingerprint` reads it."""
-        return FINGERPRINT + json.dumps({"kind": self.kind, **asdict(self)}, sort_keys=True)
-
-
-@dataclass(frozen=True)
-class VectorIndexDefinition(IndexDefinition):
-    """`dimensions` is None where vectors of several models stand in one column."""
-
-    column: str
-    metric: Metric
-    dimensions: int | None
-
-    kind: ClassVar[str] = "vector"
-
-
-@dataclass(frozen=True)
-class FullTextIndexDefinition(IndexDefinition):
-    """`key` is the integer primary key; `weights` has one number per column."""
-
-    key: str
-    columns: tuple[str, ...]
-    weights: tuple[float, ...]
-    language: str
-
-    kind: ClassVar[str] = "full_text"
-
-
-def from_fingerprint(text: str | None) -> IndexDefinition | None:
-    """Read what `IndexDefinition.fingerprint` wrote; None for anything else."""
-    if text is None or not text.startswith(FINGERPRINT):
-        return None
-    classes = {cls.kind: cls for cls in (VectorIndexDefinition, FullTextIndexDefinition)}
-    try:
-        fields = json.loads(text.removeprefix(FINGERPRINT))
-        cls = classes[fields.pop("kind")]
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in fields.items()
-        }
-        return cls(**values)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 class SearchIndex(SchemaItem):
@@ -296,111 +238,4 @@ def _reference(table: sa.Table, key: sa.Column[Any], index: str) -> sa.Column[An
     raise ConfigurationError(
         f"vector index {index}: table {table.name} needs a foreign key to "
         f"{key.table.name}.{key.name}"
-    )
-
-
-class Script(str):
-    """Several SQL statements: what a compile handler of a DDL element here returns."""
-
-    statements: tuple[str, ...]
-
-    def __new__(cls, *statements: str) -> Script:
-        """Join the statements for display, keep them apart for execution."""
-        script = super().__new__(cls, ";\n".join(statements))
-        script.statements = statements
-        return script
-
-
-class SearchDDL(ExecutableDDLElement):
-    """Base of the DDL elements, executed statement by statement: drivers take one at a time."""
-
-    feature: ClassVar[str]
-
-    def statements(self, dialect: Dialect) -> Iterator[DDL]:
-        """Yield the statements for one dialect, ready to execute or to print."""
-        script = self.compile(dialect=dialect).string
-        # Some drivers want a percent sign in a name doubled, which DDL() sees to by itself.
-        doubled = "%%" in dialect.identifier_preparer.quote_identifier("%")
-        for statement in getattr(script, "statements", (script,)):
-            plain = statement.replace("%%", "%") if doubled else statement
-            yield DDL(plain.replace("%", "%%"))  # type: ignore[no-untyped-call]
-
-
-class EnableVectors(SearchDDL):
-    """Makes the vector type known to the database; does nothing where it is, or needs no type."""
-
-    feature = "vectors"
-
-
-class IndexDDL(SearchDDL):
-    """Base of the elements that create or drop a search index."""
-
-    def __init__(self, definition: Any) -> None:
-        self.definition = definition
-
-
-class CreateVectorIndex(IndexDDL):
-    """CREATE of a `VectorIndex`."""
-
-    feature = "vector index"
-    definition: VectorIndexDefinition
-
-
-class DropVectorIndex(IndexDDL):
-    """DROP of a `VectorIndex`."""
-
-    feature = "vector index"
-    definition: VectorIndexDefinition
-
-
-class CreateFullTextIndex(IndexDDL):
-    """CREATE of a `FullTextIndex`."""
-
-    feature = "full-text index"
-    definition: FullTextIndexDefinition
-
-
-class DropFullTextIndex(IndexDDL):
-    """DROP of a `FullTextIndex`."""
-
-    feature = "full-text index"
-    definition: FullTextIndexDefinition
-
-
-def create_element(definition: IndexDefinition) -> IndexDDL:
-    """Return the element that creates what `definition` describes."""
-    if isinstance(definition, VectorIndexDefinition):
-        return CreateVectorIndex(definition)
-    return CreateFullTextIndex(definition)
-
-
-def drop_element(definition: IndexDefinition) -> IndexDDL:
-    """Return the element that drops what `definition` describes."""
-    if isinstance(definition, VectorIndexDefinition):
-        return DropVectorIndex(definition)
-    return DropFullTextIndex(definition)
-
-
-def execute(element: SearchDDL, connection: Connection) -> None:
-    """Run every statement of `element`."""
-    for statement in element.statements(connection.dialect):
-        connection.execute(statement)
-
-
-@compiles(EnableVectors)
-@compiles(CreateVectorIndex)
-@compiles(DropVectorIndex)
-@compiles(CreateFullTextIndex)
-@compiles(DropFullTextIndex)
-def _refuse(element: SearchDDL, compiler: Any, **_: Any) -> str:
-    raise unsupported(element.feature, compiler.dialect.name)
-
-
-def unsupported(feature: str, dialect: str) -> CapabilityError:
-    """Return the error of a construct that no backend renders for `dialect`."""
-    return CapabilityError(
-        feature,
-        found=f"dialect {dialect}",
-        needed="a backend that renders it",
-        remedy="a package adds one through the entry point group 'datastore.backends'",
     )

@@ -10,6 +10,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.sql import ColumnElement, FromClause
 
 from datastore.backends.base import Backend
+from datastore.definitions import Metric
 from datastore.errors import UnknownNameError
 from datastore.results import (
     Method,
@@ -19,13 +20,7 @@ from datastore.results import (
     text_score,
     vector_score,
 )
-from datastore.schema import (
-    FullTextIndex,
-    Metric,
-    SearchIndex,
-    VectorIndex,
-    search_indexes,
-)
+from datastore.schema import FullTextIndex, SearchIndex, VectorIndex, search_indexes
 from datastore.snippets import Marks, snippet
 from datastore.sql import Filter, hybrid, matching, nearest
 from datastore.textquery import TextQuery

@@ -20,15 +20,10 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.sql.visitors import InternalTraversal
 
+from datastore.ddl import unsupported
+from datastore.definitions import METRICS, Metric
 from datastore.errors import InvalidValueError, UnknownNameError
-from datastore.schema import (
-    METRICS,
-    FullTextIndex,
-    Metric,
-    SearchIndex,
-    VectorIndex,
-    unsupported,
-)
+from datastore.schema import FullTextIndex, SearchIndex, VectorIndex
 from datastore.textquery import TextQuery, TextQueryType
 from datastore.types import JSONDocument, TextArray, Vector
 

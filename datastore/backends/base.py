@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from datastore.definitions import IndexDefinition
 from datastore.errors import CapabilityError, DatabaseError, DatastoreError
 from datastore.results import Method
-from datastore.schema import IndexDefinition
 
 if TYPE_CHECKING:
     from datastore.settings import Settings

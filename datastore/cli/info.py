@@ -12,9 +12,9 @@ from rich.text import Text
 from datastore import migrate
 from datastore.cli.invocation import Invocation, database_file, location, reading
 from datastore.cli.output import grid, plain
+from datastore.definitions import IndexDefinition
 from datastore.errors import DatabaseError, SchemaTooNewError
 from datastore.results import DatabaseSchema
-from datastore.schema import IndexDefinition
 from datastore.store import Datastore
 
 _STATES = {

@@ -20,6 +20,8 @@ LAYERS = (
     ("types",),
     ("textquery",),
     ("snippets",),
+    ("definitions",),
+    ("ddl",),
     ("schema",),
     ("sql",),
     ("results",),

@@ -25,8 +25,8 @@ from datastore import (
     upsert,
 )
 from datastore.backends import _BUILT_IN, backend_class
+from datastore.ddl import EnableVectors, create_element, drop_element
 from datastore.errors import BackendNotFoundError, CapabilityError
-from datastore.schema import EnableVectors, create_element, drop_element
 from datastore.sql import binary_order, distance, excluded
 
 DIALECTS: dict[str, Any] = {

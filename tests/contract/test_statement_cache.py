@@ -11,7 +11,7 @@ from host_tables import Notes
 from sqlalchemy import event
 
 from datastore import Datastore, FullTextIndex, VectorIndex, each, hybrid, matching, nearest, upsert
-from datastore.schema import Metric
+from datastore.definitions import Metric
 from datastore.sql import distance, excluded
 
 NOTES = Notes()

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import SearchHit, SearchResult
+from datastore.definitions import METRICS
 from datastore.results import fused_score, text_score, vector_score
-from datastore.schema import METRICS
 from datastore.sql import RRF_K
 
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore import FullTextIndex, Text, Vector, VectorIndex
-from datastore.errors import ConfigurationError
-from datastore.schema import (
+from datastore.definitions import (
     METRICS,
     FullTextIndexDefinition,
     IndexDefinition,
     VectorIndexDefinition,
     from_fingerprint,
-    search_indexes,
 )
+from datastore.errors import ConfigurationError
+from datastore.schema import search_indexes
 
 names = st.text(min_size=1)
 schemas = st.none() | names

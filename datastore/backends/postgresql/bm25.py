@@ -21,7 +21,7 @@ from datastore.backends.postgresql.indexes import (
     length_column,
     lexemes_column,
 )
-from datastore.schema import FullTextIndexDefinition
+from datastore.definitions import FullTextIndexDefinition
 from datastore.sql import Matching
 
 #: The usual constants of BM25, and those of FTS5's bm25() (SQLite manual, FTS5, 5.1.1).

@@ -32,9 +32,9 @@ from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
 from datastore.backends.sqlite.errors import scrub, translate
 from datastore.backends.sqlite.files import PrivateDirectory, check_url, file_uri, is_in_memory
 from datastore.backends.sqlite.indexes import search_objects
+from datastore.definitions import FullTextIndexDefinition
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
 from datastore.results import Method
-from datastore.schema import FullTextIndexDefinition
 
 if TYPE_CHECKING:
     from datastore.settings import Settings

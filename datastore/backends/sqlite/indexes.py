@@ -17,16 +17,18 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.base import SearchObjects
-from datastore.schema import (
-    FINGERPRINT,
+from datastore.ddl import (
     CreateFullTextIndex,
     CreateVectorIndex,
     DropFullTextIndex,
     DropVectorIndex,
     EnableVectors,
+    Script,
+)
+from datastore.definitions import (
+    FINGERPRINT,
     FullTextIndexDefinition,
     IndexDefinition,
-    Script,
     from_fingerprint,
 )
 from datastore.types import MAX_DIMENSIONS

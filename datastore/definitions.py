@@ -1,0 +1,71 @@
+"""What a database needs to know of a search index: frozen, hashable, and written as JSON.
+
+A definition is part of a statement's cache key, and the fingerprint by which a database says which
+indexes it holds.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
+
+Metric: TypeAlias = Literal["cosine", "l2", "inner_product"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+
+FINGERPRINT = "datastore:"
+
+
+@dataclass(frozen=True)
+class IndexDefinition:
+    """What the database needs to know of a search index."""
+
+    name: str
+    table: str
+    schema: str | None
+
+    kind: ClassVar[str]
+
+    def fingerprint(self) -> str:
+        """Return the text that is stored with the index; `from_fingerprint` reads it."""
+        return FINGERPRINT + json.dumps({"kind": self.kind, **asdict(self)}, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class VectorIndexDefinition(IndexDefinition):
+    """`dimensions` is None where vectors of several models stand in one column."""
+
+    column: str
+    metric: Metric
+    dimensions: int | None
+
+    kind: ClassVar[str] = "vector"
+
+
+@dataclass(frozen=True)
+class FullTextIndexDefinition(IndexDefinition):
+    """`key` is the integer primary key; `weights` has one number per column."""
+
+    key: str
+    columns: tuple[str, ...]
+    weights: tuple[float, ...]
+    language: str
+
+    kind: ClassVar[str] = "full_text"
+
+
+def from_fingerprint(text: str | None) -> IndexDefinition | None:
+    """Read what `IndexDefinition.fingerprint` wrote; None for anything else."""
+    if text is None or not text.startswith(FINGERPRINT):
+        return None
+    classes = {cls.kind: cls for cls in (VectorIndexDefinition, FullTextIndexDefinition)}
+    try:
+        fields = json.loads(text.removeprefix(FINGERPRINT))
+        cls = classes[fields.pop("kind")]
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields.items()
+        }
+        return cls(**values)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
