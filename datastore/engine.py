@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import sqlalchemy as sa
-from sqlalchemy import exc
-from sqlalchemy.engine import Connection, CursorResult, Engine, MappingResult
-from sqlalchemy.sql import Executable
+from sqlalchemy.engine import Engine
 
 from datastore.backends import backend_class
 from datastore.backends.base import Access, Backend
@@ -22,15 +18,6 @@ from datastore.settings import Settings, display_url
 from datastore.translation import translated
 
 logger = logging.getLogger("datastore")
-
-_GAP = r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*"
-#: SQL text that changes nothing, unless a part of WITH does.
-_READS = re.compile(
-    rf"{_GAP}(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|PRAGMA)\b", re.IGNORECASE | re.DOTALL
-)
-_WRITES_WITHIN = re.compile(
-    rf"{_GAP}WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE|REPLACE)\b", re.IGNORECASE | re.DOTALL
-)
 
 _attached: WeakKeyDictionary[Engine, Backend] = WeakKeyDictionary()
 # Reentrant, since a probe opens a connection, which may run anything of the host's.
@@ -128,33 +115,6 @@ def access_engine(engine: Engine, access: Access) -> Engine:
     return _root(engine).execution_options(**{**engine.get_execution_options(), **options})
 
 
-def access_of(statement: object) -> Access:
-    """What a query does: one that writes gets a transaction, lest a mistake be committed."""
-    text = statement.text if isinstance(statement, sa.TextClause) else statement
-    if isinstance(text, str):
-        reads = _READS.match(text) and not _WRITES_WITHIN.match(text)
-    else:
-        reads = not isinstance(text, sa.UpdateBase | sa.schema.ExecutableDDLElement)
-    return Access.STATEMENT if reads else Access.WRITE
-
-
 def describe(engine: Engine) -> str:
     """Return where an engine leads to, without a password, fit to be shown."""
     return display_url(engine.url.set(drivername=engine.url.get_backend_name()))
-
-
-def execute(connection: Connection, statement: Executable, params: Any) -> CursorResult[Any]:
-    """Run a statement, and make what a driver says of its arguments an error of SQLAlchemy."""
-    try:
-        return connection.execute(statement, params, execution_options={"preserve_rowcount": True})
-    except (TypeError, connection.dialect.loaded_dbapi.Warning) as error:
-        # For a value, or for several statements, that it does not even send.
-        raise exc.StatementError(type(error).__name__, None, None, error) from None
-
-
-def rows(connection: Connection, statement: Executable, params: Any) -> MappingResult:
-    """Run a statement that returns rows."""
-    result = execute(connection, statement, params)
-    if not result.returns_rows:
-        raise exc.ResourceClosedError("no rows")
-    return result.mappings()

@@ -4,79 +4,32 @@ from __future__ import annotations
 
 import importlib
 import random
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.engine import Connection, CursorResult, Engine, RowMapping
-from sqlalchemy.sql import Executable
+from sqlalchemy.engine import Connection, Engine
 
 from datastore import migrate
 from datastore.backends.base import Access, Backend, Capability
-from datastore.engine import (
-    access_engine,
-    access_of,
-    backend_of,
-    create_engine,
-    describe,
-    execute,
-    rows,
-)
+from datastore.engine import access_engine, backend_of, create_engine, describe
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, TransientError
 from datastore.results import DatabaseSchema, RunResult
-from datastore.search import Searches
 from datastore.settings import Settings
-from datastore.sql import UPSERT
 from datastore.translation import translated
-from datastore.types import check_text
+from datastore.verbs import Params, Statement, Verbs
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Statement: TypeAlias = str | Executable
-Params: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
-
 #: How often `run` tries again, and the longest first pause in seconds; pauses double.
 RETRIES = 5
 FIRST_PAUSE = 0.02
-_SELECT = re.compile(r"\s*SELECT\b", re.IGNORECASE)
-
-
-class Verbs(Searches):
-    """What a store and a transaction have in common."""
-
-    def _connection(self, access: Access) -> AbstractContextManager[Connection]:
-        raise NotImplementedError
-
-    def query(
-        self, statement: Statement, params: Mapping[str, Any] | None = None
-    ) -> list[RowMapping]:
-        """Return the rows of SQL text (`:name` parameters) or of a Core statement."""
-        with self._connection(access_of(statement)) as connection:
-            return list(rows(connection, *_prepared(statement, params)))
-
-    def query_one(
-        self, statement: Statement, params: Mapping[str, Any] | None = None
-    ) -> RowMapping | None:
-        """Return the first row, or None."""
-        with self._connection(access_of(statement)) as connection:
-            return rows(connection, *_prepared(statement, params)).first()
-
-    def execute(self, statement: Statement, params: Params = None) -> RunResult:
-        """Run one mutation, or one for each mapping in a list of params; all of them or none."""
-        with self._connection(Access.WRITE) as connection:
-            return _run(connection, statement, params)
-
-    def batch(self, statements: Iterable[Statement | tuple[Statement, Params]]) -> list[RunResult]:
-        """Run statements, or (statement, params) pairs, in one transaction: all of them or none."""
-        with self._connection(Access.WRITE) as connection:
-            return [_run(connection, *_pair(statement)) for statement in statements]
 
 
 class Datastore(Verbs):
@@ -366,46 +319,3 @@ def load_metadata(settings: Settings) -> sa.MetaData:
     if not isinstance(metadata, sa.MetaData):
         raise ConfigurationError(f"metadata: {settings.metadata} is no sqlalchemy.MetaData")
     return metadata
-
-
-def _prepared(statement: Statement, params: Params) -> tuple[Executable, Params]:
-    if not isinstance(statement, str):
-        return statement, params
-    # No type checks the values of SQL text, and what one engine would refuse, both refuse.
-    for values in [params] if isinstance(params, Mapping) else params or ():
-        for value in values.values():
-            if isinstance(value, str):
-                check_text(value)
-    return sa.text(statement), params
-
-
-def _pair(statement: Any) -> tuple[Statement, Params]:
-    return statement if isinstance(statement, tuple) else (statement, None)
-
-
-def _run(connection: Connection, statement: Statement, params: Params) -> RunResult:
-    if isinstance(params, Sequence) and not params:
-        return RunResult(0)
-    result = execute(connection, *_prepared(statement, params))
-    try:
-        return RunResult(_changes(result, statement), _last_insert_id(result))
-    finally:
-        result.close()
-
-
-def _changes(result: CursorResult[Any], statement: Statement) -> int:
-    if not result.returns_rows:
-        return max(result.rowcount, 0)
-    # RETURNING: some drivers count a row when it is fetched. A SELECT changes nothing.
-    reads = _SELECT.match(statement) if isinstance(statement, str) else statement.is_select
-    return 0 if reads else max(result.rowcount, len(result.all()))
-
-
-def _last_insert_id(result: CursorResult[Any]) -> int | None:
-    context = result.context
-    if not result.is_insert or context.compiled is None or context.executemany:
-        return None
-    if context.execution_options.get(UPSERT):
-        return None
-    keys = result.inserted_primary_key
-    return keys[0] if keys and len(keys) == 1 and isinstance(keys[0], int) else None

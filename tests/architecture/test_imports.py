@@ -31,6 +31,7 @@ LAYERS = (
     ("operations",),
     ("migrate",),
     ("search",),
+    ("verbs",),
     ("store",),
     ("transfer", "testing"),
     ("cli",),

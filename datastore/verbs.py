@@ -1,0 +1,133 @@
+"""The verbs that run statements, which a store and its transactions share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.engine import Connection, CursorResult, MappingResult, RowMapping
+from sqlalchemy.sql import Executable
+
+from datastore.backends.base import Access
+from datastore.results import RunResult
+from datastore.search import Searches
+from datastore.sql import UPSERT
+from datastore.types import check_text
+
+Statement: TypeAlias = str | Executable
+Params: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+_GAP = r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*"
+#: SQL text that changes nothing, unless a part of WITH does.
+_READS = re.compile(
+    rf"{_GAP}(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN|PRAGMA)\b", re.IGNORECASE | re.DOTALL
+)
+_WRITES_WITHIN = re.compile(
+    rf"{_GAP}WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE|REPLACE)\b", re.IGNORECASE | re.DOTALL
+)
+_SELECT = re.compile(r"\s*SELECT\b", re.IGNORECASE)
+
+
+class Verbs(Searches):
+    """What a store and a transaction have in common."""
+
+    def _connection(self, access: Access) -> AbstractContextManager[Connection]:
+        raise NotImplementedError
+
+    def query(
+        self, statement: Statement, params: Mapping[str, Any] | None = None
+    ) -> list[RowMapping]:
+        """Return the rows of SQL text (`:name` parameters) or of a Core statement."""
+        with self._connection(access_of(statement)) as connection:
+            return list(rows(connection, *_prepared(statement, params)))
+
+    def query_one(
+        self, statement: Statement, params: Mapping[str, Any] | None = None
+    ) -> RowMapping | None:
+        """Return the first row, or None."""
+        with self._connection(access_of(statement)) as connection:
+            return rows(connection, *_prepared(statement, params)).first()
+
+    def execute(self, statement: Statement, params: Params = None) -> RunResult:
+        """Run one mutation, or one for each mapping in a list of params; all of them or none."""
+        with self._connection(Access.WRITE) as connection:
+            return _run(connection, statement, params)
+
+    def batch(self, statements: Iterable[Statement | tuple[Statement, Params]]) -> list[RunResult]:
+        """Run statements, or (statement, params) pairs, in one transaction: all of them or none."""
+        with self._connection(Access.WRITE) as connection:
+            return [_run(connection, *_pair(statement)) for statement in statements]
+
+
+def access_of(statement: object) -> Access:
+    """What a query does: one that writes gets a transaction, lest a mistake be committed."""
+    text = statement.text if isinstance(statement, sa.TextClause) else statement
+    if isinstance(text, str):
+        reads = _READS.match(text) and not _WRITES_WITHIN.match(text)
+    else:
+        reads = not isinstance(text, sa.UpdateBase | sa.schema.ExecutableDDLElement)
+    return Access.STATEMENT if reads else Access.WRITE
+
+
+def execute(connection: Connection, statement: Executable, params: Any) -> CursorResult[Any]:
+    """Run a statement, and make what a driver says of its arguments an error of SQLAlchemy."""
+    try:
+        return connection.execute(statement, params, execution_options={"preserve_rowcount": True})
+    except (TypeError, connection.dialect.loaded_dbapi.Warning) as error:
+        # For a value, or for several statements, that it does not even send.
+        raise exc.StatementError(type(error).__name__, None, None, error) from None
+
+
+def rows(connection: Connection, statement: Executable, params: Any) -> MappingResult:
+    """Run a statement that returns rows."""
+    result = execute(connection, statement, params)
+    if not result.returns_rows:
+        raise exc.ResourceClosedError("no rows")
+    return result.mappings()
+
+
+def _prepared(statement: Statement, params: Params) -> tuple[Executable, Params]:
+    if not isinstance(statement, str):
+        return statement, params
+    # No type checks the values of SQL text, and what one engine would refuse, both refuse.
+    for values in [params] if isinstance(params, Mapping) else params or ():
+        for value in values.values():
+            if isinstance(value, str):
+                check_text(value)
+    return sa.text(statement), params
+
+
+def _pair(statement: Any) -> tuple[Statement, Params]:
+    return statement if isinstance(statement, tuple) else (statement, None)
+
+
+def _run(connection: Connection, statement: Statement, params: Params) -> RunResult:
+    if isinstance(params, Sequence) and not params:
+        return RunResult(0)
+    result = execute(connection, *_prepared(statement, params))
+    try:
+        return RunResult(_changes(result, statement), _last_insert_id(result))
+    finally:
+        result.close()
+
+
+def _changes(result: CursorResult[Any], statement: Statement) -> int:
+    if not result.returns_rows:
+        return max(result.rowcount, 0)
+    # RETURNING: some drivers count a row when it is fetched. A SELECT changes nothing.
+    reads = _SELECT.match(statement) if isinstance(statement, str) else statement.is_select
+    return 0 if reads else max(result.rowcount, len(result.all()))
+
+
+def _last_insert_id(result: CursorResult[Any]) -> int | None:
+    context = result.context
+    if not result.is_insert or context.compiled is None or context.executemany:
+        return None
+    if context.execution_options.get(UPSERT):
+        return None
+    keys = result.inserted_primary_key
+    return keys[0] if keys and len(keys) == 1 and isinstance(keys[0], int) else None
