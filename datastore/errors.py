@@ -57,9 +57,10 @@ class SchemaTooNewError(MigrationError):
 class SchemaMissingError(MigrationError):
     """The tables are not there (yet); names the command that creates them."""
 
-    def __init__(self, found: str) -> None:
+    def __init__(self, found: str, *, table: str | None = None) -> None:
         super().__init__(f"{found}; run `datastore upgrade` (or `store.migrate()`)")
         self.found = found
+        self.table = table
 
 
 class TransferError(DatastoreError):

@@ -160,7 +160,7 @@ class Datastore(Verbs):
     @contextmanager
     def _connection(self, access: Access) -> Iterator[Connection]:
         engine = self._engines[access]
-        with translated(self.backend), ExitStack() as stack:
+        with self._translated(), ExitStack() as stack:
             if access is Access.WRITE:
                 stack.enter_context(self.backend.writing())
                 yield stack.enter_context(engine.begin())
@@ -286,7 +286,7 @@ class Transaction(Verbs):
     @contextmanager
     def _connection(self, access: Access) -> Iterator[Connection]:
         connection = self._usable()
-        with translated(self.backend):
+        with self._translated():
             try:
                 yield connection
             except (exc.DBAPIError, exc.ResourceClosedError, OverflowError, UnicodeError):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -13,9 +13,11 @@ from sqlalchemy.engine import Connection, CursorResult, MappingResult, RowMappin
 from sqlalchemy.sql import Executable
 
 from datastore.backends.base import Access
+from datastore.errors import SchemaMissingError, UnknownNameError
 from datastore.results import RunResult
 from datastore.search import Searches
 from datastore.sql import UPSERT
+from datastore.translation import translated
 from datastore.types import check_text
 
 Statement: TypeAlias = str | Executable
@@ -37,6 +39,20 @@ class Verbs(Searches):
 
     def _connection(self, access: Access) -> AbstractContextManager[Connection]:
         raise NotImplementedError
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Translate errors; a table that the metadata does not know is only a wrong name."""
+        try:
+            with translated(self.backend):
+                yield
+        except SchemaMissingError as error:
+            if error.table is None or error.table in self._table_names():
+                raise
+            raise UnknownNameError(f"there is no table {error.table!r}") from error.__cause__
+
+    def _table_names(self) -> set[str]:
+        return {table.name for table in self.metadata.tables.values()}
 
     def query(
         self, statement: Statement, params: Mapping[str, Any] | None = None

@@ -96,7 +96,8 @@ def translate(error: Any) -> DatastoreError:
     if code.startswith("22") or code == _TOO_MUCH:
         return InvalidValueError(f"a value is not valid for its type ({name}, {code})")
     if code == _UNDEFINED_TABLE:
-        return SchemaMissingError(f"there is no table {_first_name(error)}")
+        name = _first_name(error)
+        return SchemaMissingError(f"there is no table {name}", table=name.rpartition(".")[2])
     if code in _UNDEFINED_NAME:
         return UnknownNameError(
             f"there is no {name.removeprefix('Undefined').lower()}: {_prose(error)}"

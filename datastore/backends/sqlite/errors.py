@@ -108,7 +108,8 @@ def _without_code(error: Any, name: str) -> DatastoreError:
 def _by_message(error: Any, name: str) -> DatastoreError:
     message = str(error)
     if found := _NO_TABLE.search(message):
-        return SchemaMissingError(f"there is no table {_name(error, found[1])}")
+        name = _name(error, found[1])
+        return SchemaMissingError(f"there is no table {name}", table=name.rpartition(".")[2])
     if found := _NO_COLUMN.search(message):
         kind = "function" if "function" in found[1] else "column"
         return UnknownNameError(f"there is no {kind} {_name(error, found[2])}")
