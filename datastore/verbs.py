@@ -31,7 +31,6 @@ _READS = re.compile(
 _WRITES_WITHIN = re.compile(
     rf"{_GAP}WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE|REPLACE)\b", re.IGNORECASE | re.DOTALL
 )
-_SELECT = re.compile(r"\s*SELECT\b", re.IGNORECASE)
 
 
 class Verbs(Searches):
@@ -134,8 +133,8 @@ def _run(connection: Connection, statement: Statement, params: Params) -> RunRes
 def _changes(result: CursorResult[Any], statement: Statement) -> int:
     if not result.returns_rows:
         return max(result.rowcount, 0)
-    # RETURNING: some drivers count a row when it is fetched. A SELECT changes nothing.
-    reads = _SELECT.match(statement) if isinstance(statement, str) else statement.is_select
+    # RETURNING: some drivers count a row when it is fetched. What only reads changes nothing.
+    reads = access_of(statement) is Access.STATEMENT
     return 0 if reads else max(result.rowcount, len(result.all()))
 
 

@@ -31,6 +31,7 @@ from datastore import (
 from datastore.backends.sqlite.connection import WriterLock
 from datastore.backends.sqlite.driver import CANDIDATES, REMEDY, can_load_extensions, pick_driver
 from datastore.errors import (
+    CapabilityError,
     ConfigurationError,
     ConnectionFailedError,
     DatabaseError,
@@ -329,6 +330,10 @@ class TestDrivers:
 
     def test_what_is_not_installed_is_passed_over(self) -> None:
         assert pick_driver(("nosuch.driver", "sqlite3")).module is sqlite3
+
+    def test_without_any_the_error_names_the_remedy(self) -> None:
+        with pytest.raises(CapabilityError, match="pip install"):
+            pick_driver(("nosuch.driver",))
 
     def test_doctor_learns_how_to_get_the_extension(self, bare: Datastore) -> None:
         (finding,) = [f for f in bare.backend.report.findings if f.check == "vectors"]

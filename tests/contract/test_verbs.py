@@ -106,6 +106,8 @@ class TestExecute:
             ("DELETE FROM things WHERE name < 'c'", None, 2),
             ("DELETE FROM things WHERE name < 'c' RETURNING name", None, 2),
             ("SELECT * FROM things", None, 0),
+            (sa.text("SELECT * FROM things"), None, 0),
+            ("WITH t AS (SELECT * FROM things) SELECT * FROM t", None, 0),
             ("CREATE TABLE more (x INTEGER)", None, 0),
             (sa.update(things).values(amount=7), None, 3),
             (sa.delete(things).where(things.c.name == "a"), None, 1),

@@ -20,7 +20,7 @@ from datastore.backends.base import (
     SearchObjects,
     ServerReport,
 )
-from datastore.backends.sqlite import search, types  # noqa: F401 - registers handlers and halves
+from datastore.backends.sqlite import search, types  # noqa: F401 - registers handlers and types
 from datastore.backends.sqlite.connection import (
     ACCESS,
     BUSY_TIMEOUT,

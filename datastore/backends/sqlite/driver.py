@@ -13,6 +13,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from datastore.errors import CapabilityError
+
 logger = logging.getLogger("datastore")
 
 #: The first of equals is taken. `pysqlite3` stands for `pysqlite3>=0.6.1`; the older distribution
@@ -62,8 +64,15 @@ def can_load_extensions(connection: Any) -> bool:
 
 @cache
 def pick_driver(candidates: tuple[str, ...] = CANDIDATES) -> Driver:
-    """Import the candidates, and return the best of them, the first of equals."""
+    """Import the candidates, and return the best of them, the first of equals.
+
+    Raises `CapabilityError` where there is none at all.
+    """
     drivers = [Driver(module) for name in candidates if (module := _imported(name))]
+    if not drivers:
+        raise CapabilityError(
+            "SQLite", found="no driver", needed=f"one of {', '.join(candidates)}", remedy=REMEDY
+        )
     best = max(drivers, key=lambda driver: driver.merit)
     if not can_load_extensions(best.module.Connection):
         looked_at = ", ".join(f"{driver.name} {driver.version}" for driver in drivers)
