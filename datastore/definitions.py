@@ -33,11 +33,16 @@ class IndexDefinition:
 
 @dataclass(frozen=True)
 class VectorIndexDefinition(IndexDefinition):
-    """`dimensions` is None where vectors of several models stand in one column."""
+    """`key` is the column that names the row found, `model` the one that names a vector's model.
+
+    `dimensions` is None where the column takes vectors of any length.
+    """
 
     column: str
+    key: str
     metric: Metric
     dimensions: int | None
+    model: str | None
 
     kind: ClassVar[str] = "vector"
 

@@ -92,12 +92,19 @@ def create_vector_index(
     table: str,
     column: str,
     *,
+    key: str,
     metric: Metric = "cosine",
     dimensions: int | None = None,
+    model: str | None = None,
     schema: str | None = None,
 ) -> None:
-    """Create a vector index; `dimensions` as in the type of the column."""
-    definition = VectorIndexDefinition(name, table, schema, column, metric, dimensions)
+    """Create a vector index.
+
+    `key` is the integer column that names the row found: the primary key, or the reference to it
+    where vectors stand in a table of their own; `dimensions` as in the type of the column; `model`
+    the column that names a vector's model, if there is one.
+    """
+    definition = VectorIndexDefinition(name, table, schema, column, key, metric, dimensions, model)
     op.invoke(CreateIndexOperation(definition))
 
 
@@ -106,12 +113,14 @@ def drop_vector_index(
     table: str,
     column: str,
     *,
+    key: str,
     metric: Metric = "cosine",
     dimensions: int | None = None,
+    model: str | None = None,
     schema: str | None = None,
 ) -> None:
     """Drop a vector index, described as it was created."""
-    definition = VectorIndexDefinition(name, table, schema, column, metric, dimensions)
+    definition = VectorIndexDefinition(name, table, schema, column, key, metric, dimensions, model)
     op.invoke(DropIndexOperation(definition))
 
 

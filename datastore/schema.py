@@ -158,8 +158,10 @@ class VectorIndex(SearchIndex):
             self.table.name,
             self.table.schema,
             self.column.name,
+            self.reference.name,
             self.metric,
             self.dimensions,
+            None if self.model is None else self.model.name,
         )
 
 

@@ -7,11 +7,12 @@ from typing import Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
-from sqlalchemy.sql import ColumnElement, FromClause
 
+from datastore import prebuilt
 from datastore.backends.base import Backend
 from datastore.definitions import Metric
 from datastore.errors import UnknownNameError
+from datastore.prebuilt import bound_filter
 from datastore.results import (
     Method,
     SearchHit,
@@ -22,14 +23,19 @@ from datastore.results import (
 )
 from datastore.schema import FullTextIndex, SearchIndex, VectorIndex, search_indexes
 from datastore.snippets import Marks, snippet
-from datastore.sql import Filter, hybrid, matching, nearest
+from datastore.sql import (
+    CANDIDATE_POOL,
+    MOST_EF_SEARCH,
+    MOST_OVERSAMPLE,
+    Filter,
+    checked_weights,
+    whole_limit,
+)
 from datastore.textquery import TextQuery
 from datastore.types import as_vector
 
 RowDict: TypeAlias = Mapping[str, Any]
 Index = TypeVar("Index", bound=SearchIndex)
-
-_MEASURE = "datastore_measure"
 
 
 class Searches:
@@ -51,36 +57,42 @@ class Searches:
         limit: int = 10,
         *,
         filter: Filter = None,
+        params: Mapping[str, Any] | None = None,
         exact: bool = False,
+        oversample: int | None = None,
+        ef_search: int | None = None,
         min_score: float | None = None,
         metric: Metric | None = None,
     ) -> SearchResult[RowDict]:
         """Find the rows whose vectors are nearest to `query`.
 
-        `filter` is a Core expression over the table or a mapping of equalities; `limit` hits come
-        back whenever that many rows fulfil it. `exact=True` forbids an approximate index. Raises
-        `DimensionError`, `InvalidValueError` or `UnknownNameError`.
+        `filter` is a Core expression over the table, whose bind parameters `params` gives, or a
+        mapping of equalities; `limit` hits come back whenever that many rows fulfil it. On many
+        rows an approximate index may choose what is measured, and the result says so: `exact`,
+        `oversample` and `ef_search` are those of `datastore.sql.nearest`. Raises `DimensionError`,
+        `InvalidValueError` or `UnknownNameError`.
         """
-        del exact  # no search is approximate yet
         found = self.table(table)
         index = self._index(VectorIndex, found, [column])
+        vector = as_vector(query, index.dimensions)
         measure = index.metric if metric is None else metric
-        hits = nearest(
-            index,
-            as_vector(query, index.dimensions),
-            limit,
-            filter=filter,
-            metric=measure,
-            model=self.embedding_model if index.model is not None else None,
+        expression, values = bound_filter(found, filter)
+        statement = prebuilt.nearest_rows(
+            index, vector.size, measure, self._model(index), exact, expression
         )
-        method, notes = self.backend.search_method()
+        values |= {
+            prebuilt.VECTOR: vector,
+            prebuilt.LIMIT: whole_limit("limit", limit),
+            **_effort(oversample, ef_search),
+        }
+        rows = self.query(statement, {**(params or {}), **values})
         ranked = [
             SearchHit(id_, vector_score(value, measure), row, distance=value)
-            for id_, value, row in self._rows(index, hits, hits.c.distance)
+            for id_, value, row in _hits(index, rows)
             if value is not None  # of a NaN that went past the library into a file
         ]
         kept = (hit for hit in ranked if min_score is None or hit.score >= min_score)
-        return _result(kept, method, [index], notes)
+        return _result(kept, [index], *self._how(rows))
 
     def full_text_search(
         self,
@@ -90,17 +102,21 @@ class Searches:
         limit: int = 10,
         *,
         filter: Filter = None,
+        params: Mapping[str, Any] | None = None,
         marks: Marks | None = None,
     ) -> SearchResult[RowDict]:
         """Find the rows that match any text at all, ranked by BM25; see `datastore.textquery`.
 
         `columns` are those of a full-text index. A text without words finds nothing. With `marks`,
-        such as ("<b>", "</b>"), each hit has a `snippet`, its matched words between them.
+        such as ("<b>", "</b>"), each hit has a `snippet`, its matched words between them. `filter`
+        and `params` are those of `vector_search`.
         """
         found = self.table(table)
         names = [columns] if isinstance(columns, str) else list(columns)
         index = self._index(FullTextIndex, found, names)
-        hits = matching(index, query, limit, filter=filter)
+        expression, values = bound_filter(found, filter)
+        values |= {prebuilt.TEXT: query, prebuilt.LIMIT: whole_limit("limit", limit)}
+        statement = prebuilt.matching_rows(index, expression)
         ranked = (
             SearchHit(
                 id_,
@@ -109,9 +125,9 @@ class Searches:
                 relevance=value,
                 snippet=_snippet(index, row, query, marks),
             )
-            for id_, value, row in self._rows(index, hits, hits.c.relevance)
+            for id_, value, row in _hits(index, self.query(statement, {**(params or {}), **values}))
         )
-        return _result(ranked, "exact", [index])
+        return _result(ranked, [index])
 
     def hybrid_search(
         self,
@@ -121,31 +137,46 @@ class Searches:
         vector: Any,
         limit: int = 10,
         filter: Filter = None,
+        params: Mapping[str, Any] | None = None,
         weights: tuple[float, float] | None = None,
+        pool: int = CANDIDATE_POOL,
+        exact: bool = False,
+        oversample: int | None = None,
+        ef_search: int | None = None,
         metric: Metric | None = None,
         marks: Marks | None = None,
     ) -> SearchResult[RowDict]:
         """Find rows by text and vector together, fused by reciprocal rank in one statement.
 
-        `weights` (1, 1 unless given) are those of text and vector; `marks` are those of snippets,
-        as in `full_text_search`.
+        `weights` (1, 1 unless given) are those of text and vector; `pool` is how many rows of each
+        list are fused, at least `limit`. The rest is as in `vector_search` and `full_text_search`.
         """
         found = self.table(table)
         text_index = self._index(FullTextIndex, found)
         vector_index = self._index(VectorIndex, found)
-        both = (1.0, 1.0) if weights is None else weights
-        hits = hybrid(
+        query = as_vector(vector, vector_index.dimensions)
+        both = checked_weights((1.0, 1.0) if weights is None else weights)
+        expression, values = bound_filter(found, filter)
+        statement = prebuilt.hybrid_rows(
             text_index,
             vector_index,
-            text=text,
-            vector=as_vector(vector, vector_index.dimensions),
-            k=limit,
-            filter=filter,
-            weights=both,
-            metric=metric,
-            model=self.embedding_model if vector_index.model is not None else None,
+            query.size,
+            vector_index.metric if metric is None else metric,
+            self._model(vector_index),
+            exact,
+            expression,
         )
-        method, notes = self.backend.search_method()
+        most = whole_limit("limit", limit)
+        values |= {
+            prebuilt.TEXT: text,
+            prebuilt.VECTOR: query,
+            prebuilt.LIMIT: most,
+            prebuilt.POOL: max(whole_limit("pool", pool, 1), most),
+            prebuilt.TEXT_WEIGHT: both[0],
+            prebuilt.VECTOR_WEIGHT: both[1],
+            **_effort(oversample, ef_search),
+        }
+        rows = self.query(statement, {**(params or {}), **values})
         ranked = (
             SearchHit(
                 id_,
@@ -153,9 +184,9 @@ class Searches:
                 row,
                 snippet=_snippet(text_index, row, text, marks),
             )
-            for id_, value, row in self._rows(text_index, hits, hits.c.score)
+            for id_, value, row in _hits(text_index, rows)
         )
-        return _result(ranked, method, [text_index, vector_index], notes)
+        return _result(ranked, [text_index, vector_index], *self._how(rows))
 
     def table(self, table: str | sa.Table) -> sa.Table:
         """Return a table of the metadata by its name; raise `UnknownNameError` for any other."""
@@ -186,19 +217,35 @@ class Searches:
             f"found {', '.join(index.name for index in chosen or declared) or 'none'}"
         )
 
-    def _rows(
-        self, index: Any, hits: FromClause, measure: ColumnElement[Any]
-    ) -> Iterable[tuple[Any, float, RowDict]]:
-        found: sa.Table = index.target
-        statement = (
-            sa.select(found, measure.label(_MEASURE))
-            .join(hits, index.key == hits.c[index.key.name])
-            .order_by(hits.c.rank)
-        )
-        id_name = index.public_id.name
-        for row in self.query(statement):
-            values = {name: value for name, value in row.items() if name != _MEASURE}
-            yield values[id_name], row[_MEASURE], values
+    def _model(self, index: VectorIndex) -> str | None:
+        return self.embedding_model if index.model is not None else None
+
+    def _how(self, rows: Sequence[RowMapping]) -> tuple[Method, tuple[str, ...]]:
+        """Return the method, and notes for the reader, of a search over vectors."""
+        method, notes = self.backend.search_method()
+        approximate = any(row[prebuilt.APPROXIMATE] for row in rows)
+        return ("approximate" if approximate else method), notes
+
+
+def _effort(oversample: int | None, ef_search: int | None) -> dict[str, int | None]:
+    """Return the parameters of an approximate search; None leaves a number to the backend."""
+    given = (
+        (prebuilt.OVERSAMPLE, "oversample", oversample, MOST_OVERSAMPLE),
+        (prebuilt.EF_SEARCH, "ef_search", ef_search, MOST_EF_SEARCH),
+    )
+    return {
+        parameter: None if number is None else whole_limit(name, number, 1, most)
+        for parameter, name, number, most in given
+    }
+
+
+def _hits(index: Any, rows: Iterable[RowMapping]) -> Iterable[tuple[Any, float, RowDict]]:
+    """Yield public id, measure, and the row without what a search adds to it."""
+    id_name = index.public_id.name
+    for row in rows:
+        values = dict(row)
+        values.pop(prebuilt.APPROXIMATE, None)
+        yield values[id_name], values.pop(prebuilt.MEASURE), values
 
 
 def _snippet(
@@ -212,8 +259,8 @@ def _snippet(
 
 def _result(
     hits: Iterable[SearchHit[RowDict]],
-    method: Method,
     indexes: Sequence[SearchIndex],
+    method: Method = "exact",
     notes: tuple[str, ...] = (),
 ) -> SearchResult[RowDict]:
     names = tuple(index.name for index in indexes)

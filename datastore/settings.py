@@ -110,6 +110,16 @@ class EmbeddingSettings(_Section):
     metric: Literal["cosine", "l2", "inner_product"] = "cosine"
 
 
+class SearchSettings(_Section):
+    """When vectors are searched through an approximate index, and what that may cost."""
+
+    exact_floats: Annotated[int, Field(ge=0)] | None = None
+    """Up to so many numbers (rows times dimensions) every distance is computed; None leaves the
+    number to the backend."""
+    memory: _Count = 256
+    """MiB that a process may spend on indexes it keeps in memory."""
+
+
 class Settings(BaseSettings):
     """Everything that can be configured; immutable. Raises `ConfigurationError`."""
 
@@ -121,6 +131,7 @@ class Settings(BaseSettings):
     sqlite: SqliteSettings = Field(default_factory=SqliteSettings)
     postgresql: PostgresqlSettings = Field(default_factory=PostgresqlSettings)
     embedding: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
+    search: SearchSettings = Field(default_factory=SearchSettings)
     metadata: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")] = (
         "repositories.tables:metadata"
     )

@@ -11,21 +11,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ColumnElement, FromClause
-from sqlalchemy.sql.base import SyntaxExtension
 from sqlalchemy.sql.dml import Insert
-from sqlalchemy.sql.elements import ClauseElement
-from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import TableValuedAlias
-from sqlalchemy.sql.visitors import InternalTraversal
 
-from datastore.ddl import unsupported
-from datastore.definitions import METRICS, Metric
+from datastore.definitions import Metric
+from datastore.elements import Each, Matching, Nearest, OnConflict, binary_order, distance
 from datastore.errors import InvalidValueError, UnknownNameError
-from datastore.schema import FullTextIndex, SearchIndex, VectorIndex
+from datastore.schema import FullTextIndex, VectorIndex
 from datastore.textquery import TextQuery, TextQueryType
-from datastore.types import JSONDocument, TextArray, Vector
+from datastore.types import JSONDocument, Text, TextArray, Vector, as_vector, check_text
+
+__all__ = [
+    "CANDIDATE_POOL",
+    "RRF_K",
+    "binary_order",
+    "distance",
+    "each",
+    "excluded",
+    "hybrid",
+    "matching",
+    "nearest",
+    "upsert",
+]
 
 Filter: TypeAlias = ColumnElement[bool] | Mapping[str, Any] | None
 
@@ -34,134 +42,11 @@ Filter: TypeAlias = ColumnElement[bool] | Mapping[str, Any] | None
 RRF_K = 60
 #: How many candidates of each list are fused at least; fewer cost recall.
 CANDIDATE_POOL = 100
+#: Beyond these an exact search is faster; pgvector refuses a longer list (README of pgvector 0.8,
+#: "HNSW", hnsw.ef_search).
+MOST_OVERSAMPLE, MOST_EF_SEARCH = 1000, 1000
 #: The execution option that marks an `upsert`.
 UPSERT = "datastore_upsert"
-
-
-class distance(FunctionElement[float]):  # noqa: N801 - a function of SQL
-    """How far two vectors are apart by a metric; smaller is nearer.
-
-    Cosine: 1 - cosine similarity, 0 to 2. L2: Euclidean distance. Inner product: the negative
-    product.
-    """
-
-    name = "distance"
-    type = sa.Double()
-    inherit_cache = True
-    _traverse_internals = [  # noqa: RUF012 - as SQLAlchemy has it
-        *FunctionElement._traverse_internals,
-        ("metric", InternalTraversal.dp_string),
-    ]
-
-    def __init__(self, left: Any, right: Any, metric: Metric = "cosine") -> None:
-        if metric not in METRICS:
-            raise InvalidValueError(f"metric: expected {', '.join(METRICS)}, got {metric!r}")
-        self.metric: Metric = metric
-        super().__init__(left, right)
-
-
-class binary_order(FunctionElement[Any]):  # noqa: N801
-    """A value to sort by, text by code point whatever the collation of its column."""
-
-    name = "binary_order"
-    inherit_cache = True
-
-    def __init__(self, value: ColumnElement[Any]) -> None:
-        super().__init__(value)
-        self.type = value.type
-
-
-class SearchFunction(FunctionElement[Any]):
-    """Base of the table-valued searches: key, rank and measure of the best `limit` rows.
-
-    Handlers render the clauses and make no bind parameters of their own: those would be frozen into
-    the cached statement.
-    """
-
-    feature: str
-    index: Any
-    inherit_cache = True
-    _traverse_internals = [  # noqa: RUF012 - as SQLAlchemy has it
-        *FunctionElement._traverse_internals,
-        ("index", InternalTraversal.dp_plain_obj),
-    ]
-
-    def __init__(self, index: SearchIndex, *clauses: Any) -> None:
-        self.index = index
-        super().__init__(*clauses)
-
-    @property
-    def query(self) -> Any:
-        """What is searched for."""
-        return next(iter(self.clauses))
-
-    @property
-    def limit(self) -> Any:
-        """How many rows are wanted at most."""
-        return list(self.clauses)[1]
-
-    @property
-    def condition(self) -> Any:
-        """The condition that every hit fulfils."""
-        return list(self.clauses)[2]
-
-
-def best(
-    rows: FromClause, measure: str, element: SearchFunction, *, descending: bool = False
-) -> sa.Select[*tuple[Any, ...]]:
-    """Select key, `rank` and measure of the first rows, equals in the order of their id.
-
-    `rows` has the columns `key`, `id` and the one that `measure` names. For compile handlers.
-    """
-
-    def order(table: FromClause) -> tuple[ColumnElement[Any], ...]:
-        value = table.c[measure]
-        return (value.desc() if descending else value, binary_order(table.c.id).nulls_first())
-
-    top = sa.select(rows).order_by(*order(rows)).limit(element.limit).subquery("top")
-    rank = sa.func.row_number().over(order_by=order(top)).label("rank")
-    key = top.c.key.label(element.index.key.name)
-    return sa.select(key, rank, top.c[measure]).order_by(*order(top))
-
-
-class Nearest(SearchFunction):
-    """The rows whose vectors are nearest to one vector."""
-
-    name = "nearest"
-    feature = "vector search"
-    inherit_cache = True
-    index: VectorIndex
-    _traverse_internals = [  # noqa: RUF012 - as SQLAlchemy has it
-        *SearchFunction._traverse_internals,
-        ("metric", InternalTraversal.dp_string),
-    ]
-
-    def __init__(self, index: VectorIndex, metric: Metric, *clauses: Any) -> None:
-        self.metric: Metric = metric
-        super().__init__(index, *clauses)
-
-    def scan(self) -> sa.Select[*tuple[Any, ...]]:
-        """Select key and `distance` of every row that fulfils the filter, in no order."""
-        index = self.index
-        rows: FromClause = index.target
-        if index.table is not index.target:
-            rows = index.target.join(index.table, index.reference == index.key)
-        measure = distance(index.column, self.query, self.metric).label("distance")
-        return (
-            sa.select(index.key.label("key"), index.public_id.label("id"), measure)
-            .select_from(rows)
-            .where(index.column.is_not(None), self.condition)
-            .correlate(None)
-        )
-
-
-class Matching(SearchFunction):
-    """The rows whose text matches a query best."""
-
-    name = "matching"
-    feature = "full-text search"
-    inherit_cache = True
-    index: FullTextIndex
 
 
 def nearest(
@@ -172,30 +57,42 @@ def nearest(
     filter: Filter = None,
     metric: Metric | None = None,
     model: Any = None,
+    exact: bool = False,
+    oversample: Any = None,
+    ef_search: Any = None,
 ) -> TableValuedAlias:
-    """Select the `k` rows nearest to `vector`: columns `<key>`, `rank`, `distance`.
+    """Select the `k` rows nearest to `vector`: columns `<key>`, `rank`, `distance`, `approximate`.
 
     `<key>` is the integer primary key of the table that `index` finds. `filter` speaks of that
     table and narrows the search itself: `k` rows come back whenever that many fulfil it. `model` is
-    needed where the index keeps several; `metric` is the index's own unless given. `vector`, `k`
-    and `model` may be values or bind parameters. Equal distances are ordered by the public id.
+    needed where the index keeps several; `metric` is the index's own unless given. Equal distances
+    are ordered by the public id.
+
+    On many rows an approximate index chooses the rows that are measured, and `approximate` is true:
+    `exact` forbids that, `oversample` is how many it chooses for each hit, `ef_search` how long a
+    list a graph index keeps meanwhile (both from 1; the backend's own numbers unless given).
+
+    `vector`, `k`, `model`, `oversample` and `ef_search` may be values or bind parameters; one for
+    `vector` is best of type `Vector(length)`: without its length no index is used on PostgreSQL.
     """
-    narrowed = condition(index.target, filter)
-    if index.model is not None:
-        if model is None:
-            raise InvalidValueError(f"vector index {index.name}: expected the name of a model")
-        narrowed = sa.and_(index.model == model, narrowed)
+    if index.model is not None and model is None:
+        raise InvalidValueError(f"vector index {index.name}: expected the name of a model")
     element = Nearest(
         index,
         index.metric if metric is None else metric,
-        _bound(vector, Vector(index.dimensions)),
+        exact,
+        _vector_clause(vector, index.dimensions),
         limit_clause(k),
-        narrowed,
+        condition(index.target, filter),
+        _model_clause(model if index.model is not None else None),
+        _count_clause("oversample", oversample, MOST_OVERSAMPLE),
+        _count_clause("ef_search", ef_search, MOST_EF_SEARCH),
     )
     return element.table_valued(
         sa.column(index.key.name, index.key.type),
         sa.column("rank", sa.Integer()),
         sa.column("distance", sa.Double()),
+        sa.column("approximate", sa.Boolean()),
     )
 
 
@@ -232,16 +129,20 @@ def hybrid(
     vector: Any,
     k: Any = 10,
     filter: Filter = None,
-    weights: tuple[float, float] = (1.0, 1.0),
-    pool: int = CANDIDATE_POOL,
+    weights: Sequence[Any] = (1.0, 1.0),
+    pool: Any = CANDIDATE_POOL,
     metric: Metric | None = None,
     model: Any = None,
+    exact: bool = False,
+    oversample: Any = None,
+    ef_search: Any = None,
 ) -> FromClause:
     """Fuse `matching` and `nearest` by reciprocal rank: columns `<key>`, `rank`, `score`.
 
-    A row scores the sum of `weight / (60 + rank)` over the two lists, each `pool` deep, in one
-    statement and so in one snapshot. `weights` are those of text and vector. Both indexes must find
-    rows of the same table.
+    A row scores the sum of `weight / (60 + rank)` over the two lists, each `pool` deep (at least
+    `k`), in one statement and so in one snapshot. `weights` are those of text and vector. Both
+    indexes must find rows of the same table. A fourth column, `approximate`, is true in every row
+    where an index chose the vectors; its arguments are those of `nearest`.
     """
     if text_index.target is not vector_index.target:
         raise InvalidValueError(
@@ -249,28 +150,51 @@ def hybrid(
             f"{vector_index.name} of {vector_index.target.name}"
         )
     found, key = text_index.target, text_index.key
-    pool = max(pool, k) if isinstance(k, int) else pool
-    lists = [
-        matching(text_index, text, pool, filter=filter),
-        nearest(vector_index, vector, pool, filter=filter, metric=metric, model=model),
-    ]
+    depth = _depth(pool, k)
+    by_text = matching(text_index, text, depth, filter=filter)
+    by_vector = nearest(
+        vector_index,
+        vector,
+        depth,
+        filter=filter,
+        metric=metric,
+        model=model,
+        exact=exact,
+        oversample=oversample,
+        ef_search=ef_search,
+    )
+    flags: tuple[ColumnElement[int], ...] = (
+        sa.literal_column("0"),
+        sa.cast(by_vector.c.approximate, sa.Integer()),
+    )
     votes = sa.union_all(
         *(
             sa.select(
                 hits.c[key.name].label("key"),
-                (sa.literal(weight, sa.Double()) / (RRF_K + hits.c.rank)).label("vote"),
+                (_weight_clause(weight) / (RRF_K + hits.c.rank)).label("vote"),
+                flag.label("flag"),
             )
-            for hits, weight in zip(lists, _checked_weights(weights), strict=True)
+            for hits, weight, flag in zip(
+                (by_text, by_vector), checked_weights(weights), flags, strict=True
+            )
         )
     ).subquery("votes")
-    score = sa.func.sum(votes.c.vote).label("score")
-    fused = sa.select(votes.c.key, score).group_by(votes.c.key).subquery("fused")
+    fused = (
+        sa.select(
+            votes.c.key,
+            sa.func.sum(votes.c.vote).label("score"),
+            sa.func.max(sa.func.max(votes.c.flag)).over().label("flag"),
+        )
+        .group_by(votes.c.key)
+        .subquery("fused")
+    )
     order = (fused.c.score.desc(), binary_order(text_index.public_id).nulls_first())
     return (
         sa.select(
             fused.c.key.label(key.name),
             sa.func.row_number().over(order_by=order).label("rank"),
             fused.c.score,
+            (fused.c.flag == sa.literal_column("1")).label("approximate"),
         )
         .join(found, key == fused.c.key)
         .order_by(*order)
@@ -279,8 +203,21 @@ def hybrid(
     )
 
 
-def _checked_weights(weights: Sequence[float]) -> Sequence[float]:
+def _depth(pool: Any, k: Any) -> Any:
+    """Return how deep the two lists go."""
+    if isinstance(pool, ColumnElement) or isinstance(k, ColumnElement):
+        return limit_clause(pool)
+    return max(whole_limit("pool", pool, 1), whole_limit("limit", k))
+
+
+def _weight_clause(weight: Any) -> ColumnElement[float]:
+    return weight if isinstance(weight, ColumnElement) else sa.literal(weight, sa.Double())
+
+
+def checked_weights(weights: Sequence[Any]) -> Sequence[Any]:
     """Return the two weights, or raise `InvalidValueError` where they rank nothing."""
+    if any(isinstance(weight, ColumnElement) for weight in weights):
+        return weights
     if len(weights) != 2 or not all(0 <= weight < float("inf") for weight in weights):
         raise InvalidValueError("weights: expected two finite numbers, none negative")
     if not any(weights):
@@ -290,11 +227,34 @@ def _checked_weights(weights: Sequence[float]) -> Sequence[float]:
 
 def limit_clause(k: Any) -> ColumnElement[int]:
     """Return a bound limit; raise `InvalidValueError` unless it is a whole number from 0 up."""
-    if isinstance(k, ColumnElement):
-        return k
-    if isinstance(k, bool) or not isinstance(k, int) or k < 0:
-        raise InvalidValueError("limit: expected a whole number of at least 0")
-    return sa.literal(min(k, 2**31 - 1), sa.Integer())
+    return k if isinstance(k, ColumnElement) else sa.literal(whole_limit("limit", k), sa.Integer())
+
+
+def whole_limit(what: str, number: Any, least: int = 0, most: int = 2**31 - 1) -> int:
+    """Return a whole number, cut to `most`; raise `InvalidValueError` below `least`."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise InvalidValueError(f"{what}: expected a whole number of at least {least}")
+    return min(number, most)
+
+
+def _vector_clause(vector: Any, dimensions: int | None) -> ColumnElement[Any]:
+    if isinstance(vector, ColumnElement):
+        return _bound(vector, Vector(dimensions))
+    checked = as_vector(vector, dimensions)
+    return sa.literal(checked, Vector(checked.size))
+
+
+def _model_clause(model: Any) -> ColumnElement[Any]:
+    if model is None or isinstance(model, ColumnElement):
+        return sa.null() if model is None else _bound(model, Text())
+    # Written into the statement, since a partial index is only found by a constant.
+    return sa.literal(check_text(model), Text(), literal_execute=True)
+
+
+def _count_clause(what: str, number: Any, most: int) -> ColumnElement[Any]:
+    if number is None or isinstance(number, ColumnElement):
+        return sa.null() if number is None else number
+    return sa.literal(whole_limit(what, number, 1, most), sa.Integer())
 
 
 def condition(table: FromClause, filter: Filter) -> ColumnElement[bool]:
@@ -328,38 +288,9 @@ def _bound(value: Any, type_: sa.types.TypeEngine[Any]) -> ColumnElement[Any]:
     return value if isinstance(value, ColumnElement) else sa.literal(value, type_)
 
 
-class Each(FunctionElement[str]):
-    """A list of texts as a table of one column."""
-
-    name = "each"
-    feature = "list as a table"
-    inherit_cache = True
-
-
 def each(values: Any) -> TableValuedAlias:
     """Select from a list of texts, bound as one parameter however long it is: column `value`."""
     return Each(_bound(values, TextArray())).table_valued(sa.column("value", sa.Text()))
-
-
-class OnConflict(SyntaxExtension, ClauseElement):
-    """ON CONFLICT (key) DO UPDATE SET ..., or DO NOTHING where nothing is set."""
-
-    feature = "upsert"
-    inherit_cache = True
-    _traverse_internals = [  # noqa: RUF012 - as SQLAlchemy has it
-        ("key", InternalTraversal.dp_clauseelement_list),
-        ("updates", InternalTraversal.dp_dml_values),
-    ]
-
-    def __init__(
-        self, key: Sequence[sa.Column[Any]], updates: Mapping[sa.Column[Any], ColumnElement[Any]]
-    ) -> None:
-        self.key = list(key)
-        self.updates = dict(updates)
-
-    def apply_to_insert(self, insert_stmt: Insert) -> None:
-        """Stand behind VALUES."""
-        insert_stmt.apply_syntax_extension_point(self.append_replacing_same_type, "post_values")
 
 
 def excluded(table: sa.Table) -> Any:
@@ -384,14 +315,3 @@ def upsert(
     updates = {c: _bound(value, c.type) for c, value in values.items()}
     target = list(table.primary_key if key is None else key)
     return sa.insert(table).ext(OnConflict(target, updates)).execution_options(**{UPSERT: True})
-
-
-@compiles(distance)
-@compiles(binary_order)
-@compiles(Nearest)
-@compiles(Matching)
-@compiles(Each)
-@compiles(OnConflict)
-def _refuse(element: Any, compiler: Any, **_: Any) -> str:
-    feature = getattr(element, "feature", type(element).__name__)
-    raise unsupported(feature, compiler.dialect.name)

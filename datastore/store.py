@@ -49,6 +49,7 @@ class Datastore(Verbs):
         self.engine = engine
         self.backend: Backend = backend_of(engine)
         self.settings = settings or _settings_beside(engine)
+        self.backend.search_settings = self.settings.search
         self.embedding_model = self.settings.embedding.model
         self._metadata = metadata
         self._owns_engine = False
@@ -143,9 +144,13 @@ class Datastore(Verbs):
             migrate.downgrade(self.engine, self.metadata, revision)
 
     def optimize(self) -> None:
-        """Merge full-text indexes and refresh the planner's statistics, after many changes."""
+        """Build or refresh what searches need, after many changes.
+
+        Full-text indexes are merged, the planner's statistics refreshed, and approximate vector
+        indexes built where there are enough vectors. Others may read and write meanwhile.
+        """
         with self.backend.writing(), self._connection(Access.STATEMENT) as connection:
-            self.backend.optimize(connection)
+            self.backend.optimize(connection, self.settings.embedding.metric)
 
     def backup(self, path: str | Path) -> None:
         """Copy the database to a new file while it is in use; `CapabilityError` on a server."""

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from datastore.definitions import IndexDefinition
+from datastore.definitions import IndexDefinition, Metric
 from datastore.errors import CapabilityError, DatabaseError, DatastoreError
 from datastore.results import Method
 
 if TYPE_CHECKING:
-    from datastore.settings import Settings
+    from datastore.settings import SearchSettings, Settings
 
 
 class Access(enum.Enum):
@@ -83,8 +83,13 @@ class Backend:
     display_name: ClassVar[str]
     #: What the code can do; a probe of the server narrows it down.
     declared: ClassVar[frozenset[Capability]] = frozenset()
+    #: Up to so many numbers (vectors times dimensions) every distance is computed, unless the
+    #: settings name another limit.
+    exact_floats: ClassVar[int] = 2_000_000
     #: What the probe found; set when the engine is attached.
     report: ServerReport
+    #: Set by the store over the engine.
+    search_settings: SearchSettings | None = None
 
     def create_engine(self, url: sa.URL, settings: Settings, *, create: bool) -> Engine:
         """Make the engine; `create` allows a database that is a file to be made."""
@@ -136,12 +141,22 @@ class Backend:
         """Find the search indexes in the database, by their fingerprints."""
         return SearchObjects()
 
+    @property
+    def exact_limit(self) -> int:
+        """Up to how many numbers (vectors times dimensions) every distance is computed."""
+        settings = self.search_settings
+        given = None if settings is None else settings.exact_floats
+        return self.exact_floats if given is None else given
+
     def search_method(self) -> tuple[Method, tuple[str, ...]]:
         """Return how vectors are searched, and notes for the reader."""
         return "exact", ()
 
-    def optimize(self, connection: Connection) -> None:
-        """Build or refresh what searches need; called outside a transaction."""
+    def optimize(self, connection: Connection, metric: Metric) -> None:
+        """Build or refresh what searches need; called outside a transaction.
+
+        `metric` is the one of the store's vector space, by which indexes of several models compare.
+        """
 
     def schema_changed(self, engine: Engine) -> None:
         """Let go of what connections remember of the schema; called after a migration."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from datastore.sql import Nearest, OnConflict, best
+from datastore.elements import Nearest, OnConflict, best
 
 
 def on_conflict(element: OnConflict, compiler: Any, **kw: Any) -> str:
@@ -26,7 +26,8 @@ def on_conflict(element: OnConflict, compiler: Any, **kw: Any) -> str:
 def exact_nearest(element: Nearest, compiler: Any, **kw: Any) -> str:
     """Render a search that computes every distance: right always, slow on many rows."""
     rows = element.scan().subquery("scanned")
-    return parenthesised(best(rows, "distance", element), compiler, **kw)
+    found = best(rows, "distance", element).add_columns(sa.false().label("approximate"))
+    return parenthesised(found, compiler, **kw)
 
 
 def parenthesised(statement: sa.Select[*tuple[Any, ...]], compiler: Any, **kw: Any) -> str:

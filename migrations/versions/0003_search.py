@@ -54,13 +54,21 @@ def upgrade() -> None:
         ),
     )
     operations.create_full_text_index("chunk_text", "chunks", ["content"], key="rid")
-    operations.create_vector_index("chunk_vectors", "chunk_embeddings", "embedding")
-    operations.create_vector_index("kg_name_vectors", "kg_name_embeddings", "embedding")
+    operations.create_vector_index(
+        "chunk_vectors", "chunk_embeddings", "embedding", key="chunk", model="model"
+    )
+    operations.create_vector_index(
+        "kg_name_vectors", "kg_name_embeddings", "embedding", key="name", model="model"
+    )
 
 
 def downgrade() -> None:
-    operations.drop_vector_index("kg_name_vectors", "kg_name_embeddings", "embedding")
-    operations.drop_vector_index("chunk_vectors", "chunk_embeddings", "embedding")
+    operations.drop_vector_index(
+        "kg_name_vectors", "kg_name_embeddings", "embedding", key="name", model="model"
+    )
+    operations.drop_vector_index(
+        "chunk_vectors", "chunk_embeddings", "embedding", key="chunk", model="model"
+    )
     operations.drop_full_text_index("chunk_text", "chunks", ["content"], key="rid")
     for table in ("kg_name_embeddings", "chunk_embeddings", "embedding_models"):
         op.drop_table(table)

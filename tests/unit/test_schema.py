@@ -23,8 +23,8 @@ from datastore.schema import search_indexes
 names = st.text(min_size=1)
 schemas = st.none() | names
 vectors = st.builds(
-    VectorIndexDefinition, names, names, schemas, names, st.sampled_from(METRICS),
-    st.none() | st.integers(1, 16_000),
+    VectorIndexDefinition, names, names, schemas, names, names, st.sampled_from(METRICS),
+    st.none() | st.integers(1, 16_000), st.none() | names,
 )  # fmt: skip
 full_texts = st.builds(
     FullTextIndexDefinition, names, names, schemas, names,

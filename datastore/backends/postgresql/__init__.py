@@ -22,6 +22,7 @@ from datastore.backends.postgresql import search  # noqa: F401 - registers its h
 from datastore.backends.postgresql.errors import REMEDY, scrub, translate
 from datastore.backends.postgresql.indexes import search_objects
 from datastore.backends.postgresql.types import read_vectors_as_binary, register_vectors
+from datastore.definitions import Metric
 from datastore.errors import DatastoreError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class PostgreSQLBackend(Backend):
     name = "postgresql"
     driver = "psycopg"
     display_name = "PostgreSQL"
+    exact_floats = 8_000_000  # 12 to 15 ms: 20,000 vectors of 384 numbers, 5,000 of 1,536
     declared = frozenset(
         {Capability.VECTOR_TYPE, Capability.VECTOR_FUNCTIONS, Capability.FULL_TEXT}
     )
@@ -113,7 +115,7 @@ class PostgreSQLBackend(Backend):
         """Read them from the comments of indexes and constraints."""
         return search_objects(connection)
 
-    def optimize(self, connection: Connection) -> None:
+    def optimize(self, connection: Connection, metric: Metric) -> None:
         """Refresh the planner's statistics."""
         connection.exec_driver_sql("ANALYZE")
 

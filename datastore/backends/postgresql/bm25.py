@@ -22,7 +22,7 @@ from datastore.backends.postgresql.indexes import (
     lexemes_column,
 )
 from datastore.definitions import FullTextIndexDefinition
-from datastore.sql import Matching
+from datastore.elements import Matching
 
 #: The usual constants of BM25, and those of FTS5's bm25() (SQLite manual, FTS5, 5.1.1).
 K1, B = 1.2, 0.75

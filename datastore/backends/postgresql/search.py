@@ -9,7 +9,7 @@ from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.postgresql.bm25 import bm25
 from datastore.backends.standard import exact_nearest, on_conflict
-from datastore.sql import Each, Matching, Nearest, OnConflict, binary_order, distance
+from datastore.elements import Each, Matching, Nearest, OnConflict, binary_order, distance
 
 _OPERATORS = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}
 compiles(OnConflict, "postgresql")(on_conflict)

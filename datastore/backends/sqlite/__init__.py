@@ -32,7 +32,7 @@ from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
 from datastore.backends.sqlite.errors import scrub, translate
 from datastore.backends.sqlite.files import PrivateDirectory, check_url, file_uri, is_in_memory
 from datastore.backends.sqlite.indexes import search_objects
-from datastore.definitions import FullTextIndexDefinition
+from datastore.definitions import FullTextIndexDefinition, Metric
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
 from datastore.results import Method
 
@@ -167,7 +167,7 @@ class SQLiteBackend(Backend):
             return "exact", ()
         return "fallback", (f"sqlite-vec is not loaded, so numpy computes distances; {REMEDY}",)
 
-    def optimize(self, connection: Connection) -> None:
+    def optimize(self, connection: Connection, metric: Metric) -> None:
         """Merge the full-text indexes and refresh the planner's statistics."""
         for definition in search_objects(connection).definitions:
             if isinstance(definition, FullTextIndexDefinition):

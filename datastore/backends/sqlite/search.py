@@ -9,7 +9,7 @@ from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.sqlite.functions import COSINE, L2, NEGATIVE_PRODUCT
 from datastore.backends.standard import exact_nearest, on_conflict, parenthesised
-from datastore.sql import Each, Matching, Nearest, OnConflict, best, binary_order, distance
+from datastore.elements import Each, Matching, Nearest, OnConflict, best, binary_order, distance
 
 # Of the two expressions that a query is bound as: see types.MatchExpressions.
 _EXPRESSIONS: tuple[sa.ColumnElement[str], ...] = (
