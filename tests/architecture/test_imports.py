@@ -25,6 +25,8 @@ LAYERS = (
     ("schema",),
     ("sql",),
     ("results",),
+    ("execution",),
+    ("bulk",),
     ("backends",),
     ("translation",),
     ("engine",),
