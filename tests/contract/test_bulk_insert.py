@@ -126,7 +126,7 @@ def number_of(store: Datastore, table: sa.Table = parents) -> int:
 
 
 class TestRows:
-    @pytest.mark.parametrize("count", [0, 1, 2, 19, 20, 499, 500, 501, 4001, MANY])
+    @pytest.mark.parametrize("count", [0, 1, 9, 10, 499, 500, 501, 4001, MANY])
     def test_every_row_is_there_in_its_order(self, store: Datastore, count: int) -> None:
         assert store.insert_many(parents, numbered(count)) == count
         assert names(store) == [f"n{number}" for number in range(count)]

@@ -9,7 +9,8 @@ from sqlalchemy.engine import Connection
 
 from datastore.bulk import BulkInsert
 
-#: Rows in one statement; more gain nothing that can be measured.
+#: Rows in one statement. With 100, a full-text index takes 1.8 times as long, with 2000 two thirds;
+#: those are more to hold in memory. Without an index the number makes no difference.
 ROWS = 500
 #: The most parameters of one statement (SQLITE_MAX_VARIABLE_NUMBER; https://sqlite.org/limits.html).
 VARIABLES = 32_766
