@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -267,6 +267,23 @@ class Transaction(Verbs):
         """Run statements, or (statement, params) pairs: all of them or none, by a savepoint."""
         with self.transaction() as savepoint:
             return super(Transaction, savepoint).batch(statements)
+
+    def insert_many(
+        self,
+        table: str | sa.Table,
+        rows: Iterable[Mapping[str, Any]] | Iterable[Sequence[Any]],
+        columns: Sequence[str] | None = None,
+    ) -> int:
+        """Insert rows as a store does; an error of any kind fails the transaction.
+
+        Some rows may be there already when it is raised, by `rows` itself for example.
+        """
+        self._usable()
+        try:
+            return super().insert_many(table, rows, columns)
+        except BaseException:
+            self._outermost._failed = True
+            raise
 
     def transaction(self) -> Transaction:
         """Return a savepoint: an inner transaction that can be rolled back alone."""

@@ -18,10 +18,11 @@ from datastore.backends.base import (
     SearchObjects,
     ServerReport,
 )
-from datastore.backends.postgresql import search  # noqa: F401 - registers its handlers
+from datastore.backends.postgresql import bulk, search  # noqa: F401 - registers its handlers
 from datastore.backends.postgresql.errors import REMEDY, scrub, translate
 from datastore.backends.postgresql.indexes import search_objects
 from datastore.backends.postgresql.types import read_vectors_as_binary, register_vectors
+from datastore.bulk import BulkInsert
 from datastore.definitions import Metric
 from datastore.errors import DatastoreError
 
@@ -61,7 +62,7 @@ class PostgreSQLBackend(Backend):
         )
 
     def attach(self, engine: Engine) -> None:
-        """Teach its connections vectors, in both directions."""
+        """Teach its connections vectors, in both directions, and COPY."""
 
         @event.listens_for(engine, "checkout")
         def checkout(connection: Any, record: Any, _proxy: Any) -> None:
@@ -70,6 +71,7 @@ class PostgreSQLBackend(Backend):
                 record.info[_PREPARED] = _prepare(connection)
 
         read_vectors_as_binary(engine)
+        bulk.run_copies(engine)
 
     def probe(self, connection: Connection) -> ServerReport:
         """Look for pgvector."""
@@ -100,6 +102,12 @@ class PostgreSQLBackend(Backend):
     def scrub(self, error: BaseException) -> None:
         """Take out DETAIL, and the prose that quotes values."""
         scrub(error)
+
+    def insert_many(self, connection: Connection, insert: BulkInsert) -> int:
+        """Send rows by COPY in its binary format."""
+        if insert.is_plain(connection.dialect):
+            return bulk.insert_many(connection, insert)
+        return super().insert_many(connection, insert)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:

@@ -132,6 +132,10 @@ def _to_text(array: FloatVector) -> str:
     return "[" + ",".join(map(repr, array.tolist())) + "]"
 
 
+_HEADER = struct.Struct(">HH")
+_BIG_ENDIAN = np.dtype(">f4")
+
+
 class VectorBinaryDumper(Dumper):
     """The wire format of pgvector's `vector_send`: dimensions, zero, big-endian floats."""
 
@@ -140,7 +144,7 @@ class VectorBinaryDumper(Dumper):
     def dump(self, obj: VectorValue) -> Buffer:
         """Return the wire bytes."""
         array = obj.array
-        return struct.pack(">HH", array.size, 0) + array.astype(">f4").tobytes()
+        return b"".join((_HEADER.pack(array.size, 0), array.astype(_BIG_ENDIAN).data))
 
 
 class VectorTextDumper(Dumper):

@@ -21,7 +21,7 @@ from datastore.backends.base import (
     SearchObjects,
     ServerReport,
 )
-from datastore.backends.sqlite import search, types  # noqa: F401 - registers handlers and types
+from datastore.backends.sqlite import bulk, search, types  # noqa: F401 - registers handlers and types
 from datastore.backends.sqlite.candidates import Candidates
 from datastore.backends.sqlite.connection import (
     ACCESS,
@@ -34,6 +34,7 @@ from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
 from datastore.backends.sqlite.errors import scrub, translate
 from datastore.backends.sqlite.files import PrivateDirectory, check_url, file_uri, is_in_memory
 from datastore.backends.sqlite.indexes import search_objects, vector_spaces
+from datastore.bulk import BulkInsert
 from datastore.definitions import FullTextIndexDefinition, Metric, VectorIndexDefinition
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
 from datastore.results import Method
@@ -144,6 +145,12 @@ class SQLiteBackend(Backend):
     def scrub(self, error: BaseException) -> None:
         """Take out what SQLite quotes, unless it stands in the statement."""
         scrub(error)
+
+    def insert_many(self, connection: Connection, insert: BulkInsert) -> int:
+        """Insert several rows by one statement."""
+        if insert.is_plain(connection.dialect):
+            return bulk.insert_many(connection, insert)
+        return super().insert_many(connection, insert)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:
