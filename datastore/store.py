@@ -19,7 +19,13 @@ from sqlalchemy.engine import Connection, Engine
 from datastore import migrate
 from datastore.backends.base import Access, Backend, Capability
 from datastore.engine import access_engine, backend_of, create_engine, describe
-from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, TransientError
+from datastore.errors import (
+    CapabilityError,
+    ConfigurationError,
+    DatabaseError,
+    DatastoreError,
+    TransientError,
+)
 from datastore.results import DatabaseSchema, RunResult
 from datastore.settings import Settings
 from datastore.translation import translated
@@ -311,7 +317,13 @@ class Transaction(Verbs):
         with self._translated():
             try:
                 yield connection
-            except (exc.DBAPIError, exc.ResourceClosedError, OverflowError, UnicodeError):
+            except (
+                exc.DBAPIError,
+                exc.ResourceClosedError,
+                CapabilityError,
+                OverflowError,
+                UnicodeError,
+            ):
                 self._outermost._failed = True
                 raise
 

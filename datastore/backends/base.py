@@ -42,6 +42,7 @@ class Capability(enum.Enum):
     VECTOR_FUNCTIONS = "distances computed by a native extension"
     VECTOR_TYPE = "a column type for vectors"
     FULL_TEXT = "full-text indexes"
+    TRIGRAM = "substring search"
     BACKUP = "a consistent copy of the database file while it is in use"
 
 
