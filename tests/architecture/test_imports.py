@@ -37,6 +37,7 @@ LAYERS = (
     ("search",),
     ("verbs",),
     ("store",),
+    ("recall",),
     ("transfer", "testing"),
     ("cli",),
 )
