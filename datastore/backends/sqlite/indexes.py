@@ -33,13 +33,15 @@ from datastore.definitions import (
     VectorIndexDefinition,
     from_fingerprint,
 )
+from datastore.folding import NEW_SYMBOLS, code_points
 from datastore.types import MAX_DIMENSIONS
 
+# The last first: FTS5 keeps them sorted, and need not search for the place of each.
+_SYMBOLS = "".join(map(chr, reversed(code_points(NEW_SYMBOLS))))
+#: What `datastore.folding` describes.
+_WORDS = f"unicode61 remove_diacritics 2 categories ''L* Nd Nl'' separators ''{_SYMBOLS}''"
 #: Stemming by Porter's algorithm for English; every language folds case and accents.
-_TOKENIZERS = {
-    "english": "porter unicode61 remove_diacritics 2",
-    "simple": "unicode61 remove_diacritics 2",
-}
+_TOKENIZERS = {"english": f"porter {_WORDS}", "simple": _WORDS}
 _FULL_TEXT_TRIGGERS = ("insert", "delete", "update")
 _DOOR_TRIGGERS = ("insert", "update")
 _LOG_TRIGGERS = ("logs_insert", "logs_delete", "logs_update", "trims_log")
