@@ -121,9 +121,9 @@ def _accented() -> dict[str, str]:
     latin = map(chr, itertools.chain(range(0xC0, 0x250), range(0x1E00, 0x1F00)))
     parts = {letter: unicodedata.normalize("NFD", letter) for letter in latin if letter.islower()}
     return {
-        letter: plain
-        for letter, (plain, *accents) in parts.items()
-        if plain.isascii() and accents and letter != NOT_FOLDED
+        letter: apart[0]
+        for letter, apart in parts.items()
+        if apart[0].isascii() and apart != letter != NOT_FOLDED
     }
 
 

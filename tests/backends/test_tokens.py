@@ -24,6 +24,12 @@ CHARACTERS = [
     if (code < 0x20000 or 0x2F800 <= code < 0x2FA20 or code >> 12 == 0xE0 or code % 97 == 0)
     and not 0xD800 <= code <= 0xDFFF
 ]
+ENDINGS = (
+    "s es ies sses ss ed ing eed y ational tional enci anci izer bli bly blies logi logy logies "
+    "alli entli eli ousli ization ation ator alism iveness fulness ousness aliti iviti biliti "
+    "icate ative alize iciti ical ful ness al ance ence er ic able ible ant ement ment ent sion "
+    "tion ou ism ate iti ous ive ize e ll e1 e5a2"
+)
 #: Text -> its tokens, a space between two of them.
 Tokens = Callable[[Sequence[str]], list[str]]
 
@@ -102,12 +108,7 @@ def english_words() -> list[str]:
     chance = random.Random(5)
     letters = string.ascii_lowercase
     short = [a + b for a in ["", *letters, *string.digits] for b in letters + string.digits]
-    endings = (
-        "s es ies sses ss ed ing eed y ational tional enci anci izer bli bly blies logi logy logies alli "
-        "entli eli ousli ization ation ator alism iveness fulness ousness aliti iviti biliti icate "
-        "ative alize iciti ical ful ness al ance ence er ic able ible ant ement ment ent sion tion ou "
-        "ism ate iti ous ive ize e ll e1 e5a2"
-    ).split()
+    endings = ENDINGS.split()
     made = [
         "".join(chance.choices("aabcdeeiilmnoorsttuvwxyz", k=chance.randint(1, 6)))
         + chance.choice(endings)

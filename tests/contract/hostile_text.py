@@ -11,17 +11,18 @@ from functools import cache
 
 from datastore.folding import ACCENTS, NEW_CAPITALS, WORD, fold
 
-WORDS = (
-    "apple apples red tree trees run running runner technology possibly is js caf\u00e9 caf\u00e9s na\u00efve "
-    "stra\u00dfe \u0130stanbul d\u0131\u015far\u0131 \ufb01sh \u1f40\u03b4\u03cc\u03c2 \u03bf\u03b4\u03bf\u03c2 \u03a3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2 \u0439\u043e\u0434 \u0438\u0306\u043e\u0434 \u0451\u043b\u043a\u0430 \u65e5\u672c\u8a9e "
-    "\u304c\u3063\u3053\u3046 \u304b\u3099\u3063\u3053\u3046 \ud55c\uad6d\uc5b4 \u1112\u1161\u11ab\u1100\u116e\u11a8 \u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22 \u0939\u093f\u0928\u094d\u0926\u0940 \u05e9\u05b8\u05c1\u05dc\u05d5\u05b9\u05dd \u0645\u064e\u0631\u062d\u064e\u0628\u064b\u0627 x\u00b2 \u00bd \u2167 \u0664\u0662 "
-    "015e82a6 1e5 3e \u1e0b\u0323 \u212a \u212b \ufa10 \u0958 \ue000 \U0001f600 \U0001f916 \U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f \u2067abc\u2069"
-).split()  # fmt: skip
-OPERATORS = (
+_WORDS = (
+    "apple apples red tree trees run running runner technology possibly is js café cafés naïve "
+    "straße İstanbul dışarı ﬁsh ὀδός οδος Σίσυφος йод и\u0306од ёлка 日本語 "
+    "がっこう か\u3099っこう 한국어 한국 ภาษาไทย हिन\u094dदी ש\u05b8\u05c1לו\u05b9ם م\u064eرح\u064eب\u064bا x² ½ Ⅷ ٤٢ "
+    "015e82a6 1e5 3e ḋ\u0323 \u212a \u212b \ufa10 \u0958 \ue000 😀 🤖 👨\u200d👩\u200d👧 ❤️ \u2067abc\u2069"
+)  # fmt: skip
+_OPERATORS = (
     '" " " + - +" -" * "* ( ) : ^ | & ! <-> <2> \\ \' \'\' % %% ? $1 $$ ; -- /* */ { } [ ] , . ~ @ # = '
     "NEAR NEAR(a,2) AND OR NOT TO_TSQUERY websearch :name %(name)s ${name} {0} body: title:apple {body}: "
     '{"a":"b"} [null] </b> <b> apple* ap* +apple -red +"red tree" -"red tree" \'apple\':* \' OR 1=1 --'
-).split(" ")
+)
+WORDS, OPERATORS = _WORDS.split(), _OPERATORS.split()
 CONTROLS = [
     *map(chr, range(32)), "\x7f", "\x85", "\xa0", "\xad", "\u200b", "\u200d", "\u2028", "\u202e",
     "\ufeff", "\ufffd", "\ufffe", "\uffff", "\ud800", "\udc80", "\udfff", "\ud83d\ude00", "\U0010ffff",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -74,7 +75,7 @@ def check_snippet(snippet: str, row: Any) -> None:
 
 
 @pytest.fixture
-def stores(backend_stores: Sequence[Datastore]) -> Iterator[list[tuple[Datastore, Notes]]]:
+def stores(backend_stores: Sequence[Datastore]) -> list[tuple[Datastore, Notes]]:
     """The same texts in a table of a host, not stemmed, and among the chunks, which are."""
     texts = [storable(text)[:2_000] for text in hostile_texts(80, seed=1)]
     filled = []
@@ -94,7 +95,7 @@ def stores(backend_stores: Sequence[Datastore]) -> Iterator[list[tuple[Datastore
             Chunk(f"c{n}", "a.md", 1, 1, text) for n, text in enumerate(texts)
         )
         filled.append((store, notes))
-    yield filled
+    return filled
 
 
 def answers(store: Datastore, notes: Notes, entry: EntryPoint, texts: list[str]) -> list[Found]:
@@ -125,3 +126,13 @@ def test_any_text_finds_the_same_on_every_backend(
 ) -> None:
     texts = list(hostile_texts(COUNT, seed=2))
     assert check(stores, entry, texts) > COUNT / 3, "too few of the texts find anything"
+
+
+@needs_real_data
+@pytest.mark.optional
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_naughty_strings_find_the_same_on_every_backend(
+    stores: Sequence[tuple[Datastore, Notes]], entry: EntryPoint
+) -> None:
+    naughty: list[str] = json.loads((DATA / "strings" / "blns.json").read_text())
+    check(stores, entry, [*naughty, *(f'+"{text}" -{text}*' for text in naughty)])

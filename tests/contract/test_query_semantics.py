@@ -16,10 +16,11 @@ from datastore.folding import fold
 from datastore.stemming import stemmer
 from datastore.textquery import MAX_LENGTH, MAX_WORDS, STOP_WORDS
 
-VOCABULARY = (
+_VOCABULARY = (
     "apple apples tree trees running runs runner technology technological possible possibly js is "
     "as us the of not 3e5a 3e5 generate generations us2 reading"
-).split()
+)
+VOCABULARY = _VOCABULARY.split()
 BATCH = 20
 stem = stemmer("english")
 documents = st.lists(
