@@ -18,6 +18,8 @@ LAYERS = (
     ("settings_sources",),
     ("settings",),
     ("types",),
+    ("folding",),
+    ("stemming",),
     ("textquery",),
     ("snippets",),
     ("definitions",),

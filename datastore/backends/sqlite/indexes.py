@@ -33,13 +33,18 @@ from datastore.definitions import (
     VectorIndexDefinition,
     from_fingerprint,
 )
+from datastore.folding import NEW_SYMBOLS, code_points
 from datastore.types import MAX_DIMENSIONS
 
+# The last first: FTS5 keeps them sorted, and need not search for the place of each.
+_SYMBOLS = "".join(map(chr, reversed(code_points(NEW_SYMBOLS))))
+#: What `datastore.folding` describes.
+_WORDS = f"unicode61 remove_diacritics 2 categories ''L* Nd Nl'' separators ''{_SYMBOLS}''"
 #: By tokenizer and language. Stemming by Porter's algorithm for English; words are folded by case
 #: and accents, substrings by case.
 _TOKENIZERS = {
-    ("words", "english"): "porter unicode61 remove_diacritics 2",
-    ("words", "simple"): "unicode61 remove_diacritics 2",
+    ("words", "english"): f"porter {_WORDS}",
+    ("words", "simple"): _WORDS,
     ("trigram", "simple"): "trigram",
 }
 _FULL_TEXT_TRIGGERS = ("insert", "delete", "update")
