@@ -176,37 +176,44 @@ class ChunkRepository(Repository):
         filter: Filter = None,
         min_score: float | None = None,
         marks: Marks | None = None,
+        weights: tuple[float, float] | None = None,
+        exact: bool = False,
+        oversample: int | None = None,
+        ef_search: int | None = None,
     ) -> SearchResult[Chunk]:
         """Rank chunks by text (BM25), by embedding, or by both together (reciprocal rank fusion).
 
         `filter` is a Core expression over `repositories.tables.chunks`, or a mapping of equalities.
         With `marks`, hits of a text have a `snippet`, its matched words between the two marks.
-        The chunks of hits come without their embeddings. Raises `InvalidValueError` where neither
-        text nor embedding is given, `DimensionError` for an embedding of another length.
+        `weights` are those of text and embedding; `exact`, `oversample` and `ef_search` are those
+        of `Datastore.vector_search`. The chunks of hits come without their embeddings. Raises
+        `InvalidValueError` where neither text nor embedding is given, `DimensionError` for an
+        embedding of another length.
         """
-        mine = sa.and_(chunks.c.namespace == self.namespace, condition(chunks, filter))
-        metric = settings_of(self.session).embedding.metric
+        # The same object every time, so that the statement over it is built once.
+        mine = _MINE if filter is None else sa.and_(_MINE, condition(chunks, filter))
+        common: dict[str, Any] = {
+            "limit": limit,
+            "filter": mine,
+            "params": {"namespace": self.namespace},
+        }
         if embedding is None:
             if text is None:
                 raise InvalidValueError("search: expected a text, an embedding, or both")
-            found = self.session.full_text_search(
-                chunks, "content", text, limit, filter=mine, marks=marks
-            )
-        elif text is None:
-            vector = check_query(self.session, embedding)
-            found = self.session.vector_search(
-                chunks, "embedding", vector, limit, filter=mine, metric=metric
-            )
+            found = self.session.full_text_search(chunks, "content", text, marks=marks, **common)
+            return _with_records(found, min_score)
+        vector = check_query(self.session, embedding)
+        common |= {
+            "metric": settings_of(self.session).embedding.metric,
+            "exact": exact,
+            "oversample": oversample,
+            "ef_search": ef_search,
+        }
+        if text is None:
+            found = self.session.vector_search(chunks, "embedding", vector, **common)
         else:
-            vector = check_query(self.session, embedding)
             found = self.session.hybrid_search(
-                chunks,
-                text=text,
-                vector=vector,
-                limit=limit,
-                filter=mine,
-                metric=metric,
-                marks=marks,
+                chunks, text=text, vector=vector, weights=weights, marks=marks, **common
             )
         return _with_records(found, min_score)
 
