@@ -113,11 +113,9 @@ def hybrid_rows(
 
 def _rows(index: SearchIndex, hits: FromClause, measure: ColumnElement[Any]) -> Statement:
     found = index.target
-    return (
-        sa.select(found, measure.label(MEASURE))
-        .join(hits, index.key == hits.c[index.key.name])
-        .order_by(hits.c.rank)
-    )
+    # Every hit has its row. An outer join has the hits read first, not every row.
+    rows = hits.outerjoin(found, index.key == hits.c[index.key.name])
+    return sa.select(found, measure.label(MEASURE)).select_from(rows).order_by(hits.c.rank)
 
 
 def _number(name: str) -> sa.BindParameter[int]:

@@ -15,7 +15,7 @@ from sqlalchemy.sql import ColumnElement, FromClause
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.selectable import TableValuedAlias
 
-from datastore.definitions import Metric
+from datastore.definitions import METRICS, Metric
 from datastore.elements import Each, Matching, Nearest, OnConflict, binary_order, distance
 from datastore.errors import InvalidValueError, UnknownNameError
 from datastore.schema import FullTextIndex, VectorIndex
@@ -77,6 +77,8 @@ def nearest(
     """
     if index.model is not None and model is None:
         raise InvalidValueError(f"vector index {index.name}: expected the name of a model")
+    if metric is not None and metric not in METRICS:
+        raise InvalidValueError(f"metric: expected {', '.join(METRICS)}, got {metric!r}")
     element = Nearest(
         index,
         index.metric if metric is None else metric,
@@ -196,7 +198,7 @@ def hybrid(
             fused.c.score,
             (fused.c.flag == sa.literal_column("1")).label("approximate"),
         )
-        .join(found, key == fused.c.key)
+        .select_from(fused.outerjoin(found, key == fused.c.key))
         .order_by(*order)
         .limit(limit_clause(k))
         .subquery("hybrid")

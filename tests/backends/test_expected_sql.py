@@ -81,7 +81,7 @@ CASES: dict[str, tuple[Any, dict[str, list[str]]]] = {
         query(nearest(vectors, [1, 2, 3], 5, filter=notes.c.id == "a")),
         {
             "sqlite": ["datastore_candidates", "notes.id =", "vec_distance_cosine", "row_number()", "LIMIT"],
-            "postgresql": ["row_number()", "<=>", "notes.id =", 'COLLATE "C"', "LIMIT"],
+            "postgresql": ["graph", "vector(3) <=>", "notes.id =", "row_number()", 'COLLATE "C"', "LIMIT"],
         },
     ),
     "nearest, exactly": (

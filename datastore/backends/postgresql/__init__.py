@@ -21,11 +21,12 @@ from datastore.backends.base import (
 )
 from datastore.backends.postgresql import bulk, search  # noqa: F401 - registers its handlers
 from datastore.backends.postgresql.errors import REMEDY, TRIGRAM_REMEDY, scrub, translate
+from datastore.backends.postgresql.hnsw import build_graphs
 from datastore.backends.postgresql.indexes import search_objects
 from datastore.backends.postgresql.statistics import index_statistics
 from datastore.backends.postgresql.types import read_vectors_as_binary, register_vectors
 from datastore.bulk import BulkInsert
-from datastore.definitions import IndexDefinition, Metric
+from datastore.definitions import IndexDefinition, Metric, VectorIndexDefinition
 from datastore.errors import DatastoreError
 
 if TYPE_CHECKING:
@@ -137,8 +138,19 @@ class PostgreSQLBackend(Backend):
         return search_objects(connection)
 
     def optimize(self, connection: Connection, metric: Metric) -> None:
-        """Refresh the planner's statistics."""
-        connection.exec_driver_sql("ANALYZE")
+        """Build the graphs of large vector spaces, and clear up behind many changes.
+
+        VACUUM takes new texts into their index proper, and lets indexes answer without the rows.
+        """
+        definitions = search_objects(connection).definitions
+        vectors = [d for d in definitions if isinstance(d, VectorIndexDefinition)]
+        build_graphs(connection, vectors, metric, self.exact_limit)
+        with without_timeout(connection):
+            for table in {(definition.schema, definition.table) for definition in definitions}:
+                names = map(connection.dialect.identifier_preparer.quote, filter(None, table))
+                statement = f"VACUUM (ANALYZE) {'.'.join(names)}"
+                connection.exec_driver_sql(statement)
+            connection.exec_driver_sql("ANALYZE")
 
     def index_statistics(
         self, connection: Connection, definition: IndexDefinition
@@ -149,6 +161,19 @@ class PostgreSQLBackend(Backend):
     def schema_changed(self, engine: Engine) -> None:
         """Drop the pool: prepared statements and the vector type belong to the old schema."""
         engine.dispose()
+
+
+@contextmanager
+def without_timeout(connection: Connection) -> Iterator[None]:
+    """Let statements take their time, on a connection that commits by itself."""
+    before = connection.exec_driver_sql("SHOW statement_timeout").scalar_one()
+    connection.exec_driver_sql("SET statement_timeout = 0")
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            set_back = sa.select(sa.func.set_config("statement_timeout", before, False))
+            connection.execute(set_back)
 
 
 def _await_migration_lock(connection: Connection) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.base import SearchObjects
+from datastore.backends.postgresql.hnsw import DIGITS, graphs, name_prefix
 from datastore.backends.substrings import length_of
 from datastore.ddl import (
     CreateFullTextIndex,
@@ -29,6 +30,7 @@ from datastore.definitions import (
     FINGERPRINT,
     FullTextIndexDefinition,
     IndexDefinition,
+    VectorIndexDefinition,
     from_fingerprint,
 )
 from datastore.folding import ACCENTED, ACCENTS, NOT_FOLDED, SEPARATORS, VARIANTS
@@ -144,7 +146,24 @@ def _create_vector_index(element: CreateVectorIndex, compiler: Any, **_: Any) ->
 def _drop_vector_index(element: DropVectorIndex, compiler: Any, **_: Any) -> Script:
     definition = element.definition
     name = compiler.preparer.quote(definition.name)
-    return Script(f"ALTER TABLE {_table(definition, compiler)} DROP CONSTRAINT IF EXISTS {name}")
+    table = _table(definition, compiler)
+    return Script(
+        _drop_graphs(table, definition), f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}"
+    )
+
+
+def _drop_graphs(table: str, definition: VectorIndexDefinition) -> str:
+    """Render what drops the indexes that `optimize()` has built."""
+    return f"""\
+DO $graphs$ DECLARE graph regclass; BEGIN
+  FOR graph IN SELECT x.indexrelid FROM pg_index AS x
+      JOIN pg_class AS i ON i.oid = x.indexrelid JOIN pg_am AS a ON a.oid = i.relam
+      WHERE x.indrelid = {_literal(table)}::regclass AND a.amname = 'hnsw'
+      AND left(i.relname, -{DIGITS}) = {_literal(name_prefix(definition))}
+      AND right(i.relname, {DIGITS}) ~ '^[0-9a-f]+$' LOOP
+    EXECUTE 'DROP INDEX ' || graph;
+  END LOOP;
+END $graphs$"""
 
 
 @compiles(CreateFullTextIndex, "postgresql")
@@ -333,13 +352,19 @@ def search_objects(connection: Connection) -> SearchObjects:
     marked = [(from_fingerprint(row.mark), row) for row in rows]
     found = [(d, row.whole) for d, row in marked if d is not None and _is_meant(d, row)]
     texts = [d for d, _ in found if isinstance(d, FullTextIndexDefinition)]
+    vectors = [d for d, _ in found if isinstance(d, VectorIndexDefinition)]
     return SearchObjects(
         tuple(definition for definition, _ in found),
         damaged=tuple(definition.name for definition, whole in found if not whole),
         columns=frozenset(
             (d.table, column) for d in texts for column in (indexed_column(d), length_column(d))
         ),
-        indexes=frozenset((d.table, name) for d in texts for name in (d.name, length_column(d))),
+        indexes=frozenset(
+            [
+                *((d.table, name) for d in texts for name in (d.name, length_column(d))),
+                *((d.table, graph.name) for d in vectors for graph in graphs(connection, d)),
+            ]
+        ),
     )
 
 

@@ -8,13 +8,14 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.postgresql.bm25 import bm25
+from datastore.backends.postgresql.hnsw import OPERATORS
+from datastore.backends.postgresql.nearest import nearest
 from datastore.backends.postgresql.trigram import trigram_bm25
-from datastore.backends.standard import exact_nearest, on_conflict
+from datastore.backends.standard import on_conflict
 from datastore.elements import Each, Matching, Nearest, OnConflict, binary_order, distance
 
-_OPERATORS = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}
 compiles(OnConflict, "postgresql")(on_conflict)
-compiles(Nearest, "postgresql")(exact_nearest)
+compiles(Nearest, "postgresql")(nearest)
 
 
 @compiles(Matching, "postgresql")
@@ -27,7 +28,7 @@ def _matching(element: Matching, compiler: Any, **kw: Any) -> str:
 def _distance(element: distance, compiler: Any, **kw: Any) -> str:
     left, right = (compiler.process(clause, **kw) for clause in element.clauses)
     # The sum keeps an approximate index out of the plan: this is the exact distance of every row.
-    return f"(({left} {_OPERATORS[element.metric]} {right}) + 0.0::double precision)"
+    return f"(({left} {OPERATORS[element.metric]} {right}) + 0.0::double precision)"
 
 
 @compiles(binary_order, "postgresql")
