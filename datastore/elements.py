@@ -166,7 +166,9 @@ class Nearest(SearchFunction):
         """Return the condition on a joined row for being a hit: a vector, its model, the filter."""
         index = self.index
         model = sa.true() if index.model is None else index.model == self.model
-        return sa.and_(index.column.is_not(None), model, self.condition)
+        # Asked for nothing, this would keep an index from answering without the rows.
+        is_vector = index.column.is_not(None) if index.column.nullable else sa.true()
+        return sa.and_(is_vector, model, self.condition)
 
     def scan(self) -> sa.Select[*tuple[Any, ...]]:
         """Select key, id and `distance` of every row that may be a hit, in no order."""

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from datastore.settings import SearchSettings, Settings
 
 
+#: MiB for indexes kept in memory, unless the settings name another number.
+MEMORY = 256
+
+
 class Access(enum.Enum):
     """What a unit of work does to the database."""
 
@@ -140,6 +144,12 @@ class Backend:
     def search_objects(self, connection: Connection) -> SearchObjects:
         """Find the search indexes in the database, by their fingerprints."""
         return SearchObjects()
+
+    @property
+    def memory_limit(self) -> int:
+        """Return how many bytes this process may spend on indexes that it keeps in memory."""
+        settings = self.search_settings
+        return (MEMORY if settings is None else settings.memory) * 2**20
 
     @property
     def exact_limit(self) -> int:

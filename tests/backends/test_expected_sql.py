@@ -79,6 +79,13 @@ CASES: dict[str, tuple[Any, dict[str, list[str]]]] = {
     "nearest": (
         query(nearest(vectors, [1, 2, 3], 5, filter=notes.c.id == "a")),
         {
+            "sqlite": ["datastore_candidates", "notes.id =", "vec_distance_cosine", "row_number()", "LIMIT"],
+            "postgresql": ["row_number()", "<=>", "notes.id =", 'COLLATE "C"', "LIMIT"],
+        },
+    ),
+    "nearest, exactly": (
+        query(nearest(vectors, [1, 2, 3], 5, filter=notes.c.id == "a", exact=True)),
+        {
             "sqlite": ["row_number()", "vec_distance_cosine", "notes.id =", "COLLATE BINARY", "LIMIT"],
             "postgresql": ["row_number()", "<=>", "notes.id =", 'COLLATE "C"', "LIMIT"],
         },

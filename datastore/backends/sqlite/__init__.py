@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -21,6 +22,7 @@ from datastore.backends.base import (
     ServerReport,
 )
 from datastore.backends.sqlite import search, types  # noqa: F401 - registers handlers and types
+from datastore.backends.sqlite.candidates import Candidates
 from datastore.backends.sqlite.connection import (
     ACCESS,
     BUSY_TIMEOUT,
@@ -31,8 +33,8 @@ from datastore.backends.sqlite.connection import (
 from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
 from datastore.backends.sqlite.errors import scrub, translate
 from datastore.backends.sqlite.files import PrivateDirectory, check_url, file_uri, is_in_memory
-from datastore.backends.sqlite.indexes import search_objects
-from datastore.definitions import FullTextIndexDefinition, Metric
+from datastore.backends.sqlite.indexes import search_objects, vector_spaces
+from datastore.definitions import FullTextIndexDefinition, Metric, VectorIndexDefinition
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
 from datastore.results import Method
 
@@ -53,6 +55,8 @@ class SQLiteBackend(Backend):
         self._wal = True
         self._busy_timeout = BUSY_TIMEOUT
         self._private: PrivateDirectory | None = None
+        # Without a cycle, so that a database in memory ends as soon as its engine does.
+        self._candidates = Candidates(weakref.proxy(self))
 
     def create_engine(self, url: sa.URL, settings: Settings, *, create: bool) -> Engine:
         """Open a file, made (mode 0600) where `create` allows; `:memory:` is one in memory."""
@@ -84,16 +88,18 @@ class SQLiteBackend(Backend):
                 "whose transactions would be one: use a file, or "
                 'Datastore.open("sqlite:///:memory:")'
             )
-        listen(engine, wal=self._wal, busy_timeout=self._busy_timeout)
+        listen(engine, self._candidates, wal=self._wal, busy_timeout=self._busy_timeout)
 
     def close(self, engine: Engine) -> None:
         """Close the connections; a database in memory ends."""
+        self._candidates.close()
         engine.dispose()
         if self._private is not None:
             self._private.remove()
 
     def before_fork(self, engine: Engine) -> None:
         """Close the idle connections: SQLite cannot tell a child's locks from its parent's."""
+        self._candidates.disconnect()
         engine.dispose()
 
     def after_fork(self, engine: Engine) -> None:
@@ -103,6 +109,7 @@ class SQLiteBackend(Backend):
         are held: such a child can read, and should run another program before it writes.
         """
         super().after_fork(engine)
+        self._candidates.forked()
         self._lock = WriterLock(self._busy_timeout)
 
     def probe(self, connection: Connection) -> ServerReport:
@@ -168,12 +175,19 @@ class SQLiteBackend(Backend):
         return "fallback", (f"sqlite-vec is not loaded, so numpy computes distances; {REMEDY}",)
 
     def optimize(self, connection: Connection, metric: Metric) -> None:
-        """Merge the full-text indexes and refresh the planner's statistics."""
+        """Merge the full-text indexes, refresh the planner's statistics, read vectors' codes."""
         for definition in search_objects(connection).definitions:
             if isinstance(definition, FullTextIndexDefinition):
                 index = connection.dialect.identifier_preparer.quote(definition.name)
                 connection.exec_driver_sql(f"INSERT INTO {index}({index}) VALUES ('optimize')")
+            elif isinstance(definition, VectorIndexDefinition):
+                for model, dimensions in vector_spaces(connection, definition):
+                    self._candidates.prepare(definition, model, dimensions)
         connection.exec_driver_sql("ANALYZE")
+
+    def schema_changed(self, engine: Engine) -> None:
+        """Forget the codes of vectors that may be others now."""
+        self._candidates.clear()
 
     def backup(self, connection: Connection, path: str) -> None:
         """Copy page by page into a new file (mode 0600), reading one snapshot."""

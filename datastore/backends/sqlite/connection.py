@@ -13,6 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from datastore.backends.base import Access
+from datastore.backends.sqlite.candidates import Candidates
 from datastore.backends.sqlite.driver import can_load_extensions
 from datastore.backends.sqlite.functions import register_distances
 from datastore.errors import DatabaseError, TransientError
@@ -47,13 +48,22 @@ def open_by_uri(engine: Engine, module: Any, uri: str, busy_timeout: float) -> N
         return module.connect(uri, uri=True, check_same_thread=False, timeout=busy_timeout)
 
 
-def listen(engine: Engine, *, wal: bool = True, busy_timeout: float = BUSY_TIMEOUT) -> None:
+def listen(
+    engine: Engine,
+    candidates: Candidates,
+    *,
+    wal: bool = True,
+    busy_timeout: float = BUSY_TIMEOUT,
+) -> None:
     """Set up every connection of `engine`, also those that its pool holds already."""
+
+    module: Any = engine.dialect.loaded_dbapi
 
     @event.listens_for(engine, "connect")
     def connect(dbapi_connection: Any, record: Any) -> None:
         record.info[_AUTOCOMMIT] = dbapi_connection.isolation_level is None
-        prepare(dbapi_connection, wal=wal, busy_timeout=busy_timeout)
+        native = prepare(dbapi_connection, wal=wal, busy_timeout=busy_timeout)
+        candidates.register(dbapi_connection, module, native=native)
         record.info[_PREPARED] = True
 
     @event.listens_for(engine, "checkout")
@@ -65,8 +75,8 @@ def listen(engine: Engine, *, wal: bool = True, busy_timeout: float = BUSY_TIMEO
     event.listen(engine, "begin", begin)
 
 
-def prepare(connection: Any, *, wal: bool = True, busy_timeout: float = BUSY_TIMEOUT) -> None:
-    """Set up one connection of the driver."""
+def prepare(connection: Any, *, wal: bool = True, busy_timeout: float = BUSY_TIMEOUT) -> bool:
+    """Set up one connection of the driver; tell whether it has sqlite-vec."""
     connection.isolation_level = None  # else the driver opens transactions of its own
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={int(busy_timeout * 1000)}")
@@ -75,7 +85,9 @@ def prepare(connection: Any, *, wal: bool = True, busy_timeout: float = BUSY_TIM
     for pragma in _PRAGMAS:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-    register_distances(connection, native=load_sqlite_vec(connection))
+    native = load_sqlite_vec(connection)
+    register_distances(connection, native=native)
+    return native
 
 
 def _enter_wal(cursor: Any) -> None:

@@ -1,8 +1,9 @@
 """What stands behind the search indexes on SQLite, and how it is found again.
 
 A full-text index is an FTS5 table over the content of its table, kept up to date by three triggers.
-A vector index is two triggers that let in nothing but vectors. Each trigger carries the fingerprint
-of its index in a comment, which `sqlite_master` keeps word for word.
+A vector index is two triggers that let in nothing but vectors, and a log of the rows that changed,
+written by three more. Each trigger carries the fingerprint of its index in a comment, which
+`sqlite_master` keeps word for word.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from datastore.definitions import (
     FINGERPRINT,
     FullTextIndexDefinition,
     IndexDefinition,
+    VectorIndexDefinition,
     from_fingerprint,
 )
 from datastore.types import MAX_DIMENSIONS
@@ -39,7 +41,12 @@ _TOKENIZERS = {
     "simple": "unicode61 remove_diacritics 2",
 }
 _FULL_TEXT_TRIGGERS = ("insert", "delete", "update")
-_VECTOR_TRIGGERS = ("insert", "update")
+_DOOR_TRIGGERS = ("insert", "update")
+_LOG_TRIGGERS = ("logs_insert", "logs_delete", "logs_update", "trims_log")
+#: The log keeps so many changes at least; who lags further behind reads all vectors anew.
+LOG_LENGTH, LOG_TRIMMED_EVERY = 65_536, 1024
+#: The planner takes a table of one or two rows for one that is best scanned, however it grows.
+_LOG_SEEDS = 64
 _COMMENT = re.compile(r"/\* (" + FINGERPRINT + r"\{.*?\}) \*/", re.DOTALL)
 
 
@@ -62,21 +69,55 @@ def _create_vector_index(element: CreateVectorIndex, compiler: Any, **_: Any) ->
         f"BEGIN {_comment(definition)} "
         f"SELECT RAISE(ABORT, '{_text(definition.name)}: expected a vector'); END"
     )
-    names = _triggers(definition, _VECTOR_TRIGGERS, quote)
+    names = _triggers(definition, _DOOR_TRIGGERS, quote)
     events = ("INSERT", f"UPDATE OF {quote(definition.column)}")
-    return Script(
-        *(
-            f"CREATE TRIGGER {name} BEFORE {happening} {body}"
-            for name, happening in zip(names, events, strict=True)
+    doors = (
+        f"CREATE TRIGGER {name} BEFORE {happening} {body}"
+        for name, happening in zip(names, events, strict=True)
+    )
+    return Script(*doors, *_log(definition, quote))
+
+
+def _log(definition: VectorIndexDefinition, quote: Any) -> Iterator[str]:
+    """Yield what makes the log: the table, its first rows, and the triggers that write and trim it.
+
+    Its numbers begin at random, so that another log of the same name is never taken for this one.
+    """
+    log, key = quote(log_table(definition)), quote(definition.key)
+    yield f"CREATE TABLE {log} (seq INTEGER PRIMARY KEY, key INTEGER)"
+    yield (
+        f"INSERT INTO {log} WITH RECURSIVE seeds(number, seq) AS "
+        f"(SELECT 1, abs(random() % {2**40}) UNION ALL "
+        f"SELECT number + 1, seq + 1 FROM seeds WHERE number < {_LOG_SEEDS}) "
+        "SELECT seq, NULL FROM seeds"
+    )
+    add = f"INSERT INTO {log}(key) VALUES"
+    columns = [definition.key, definition.column, *filter(None, [definition.model])]
+    events = ("INSERT", "DELETE", f"UPDATE OF {', '.join(map(quote, columns))}")
+    bodies = (
+        f"{add} (new.{key});",
+        f"{add} (old.{key});",
+        f"{add} (new.{key}); INSERT INTO {log}(key) SELECT old.{key} "
+        f"WHERE old.{key} IS NOT new.{key};",
+    )
+    *names, trim = _triggers(definition, _LOG_TRIGGERS, quote)
+    for name, happening, body in zip(names, events, bodies, strict=True):
+        yield (
+            f"CREATE TRIGGER {name} AFTER {happening} ON {_table(definition, quote)} "
+            f"FOR EACH ROW BEGIN {_comment(definition)} {body} END"
         )
+    yield (
+        f"CREATE TRIGGER {trim} AFTER INSERT ON {log} WHEN new.seq % {LOG_TRIMMED_EVERY} = 0 "
+        f"BEGIN {_comment(definition)} DELETE FROM {log} WHERE seq <= new.seq - {LOG_LENGTH}; END"
     )
 
 
 @compiles(DropVectorIndex, "sqlite")
 def _drop_vector_index(element: DropVectorIndex, compiler: Any, **_: Any) -> Script:
     quote = compiler.preparer.quote
-    names = _triggers(element.definition, _VECTOR_TRIGGERS, quote)
-    return Script(*(f"DROP TRIGGER IF EXISTS {name}" for name in names))
+    names = _triggers(element.definition, (*_DOOR_TRIGGERS, *_LOG_TRIGGERS), quote)
+    drops = (f"DROP TRIGGER IF EXISTS {name}" for name in names)
+    return Script(*drops, f"DROP TABLE IF EXISTS {quote(log_table(element.definition))}")
 
 
 @compiles(CreateFullTextIndex, "sqlite")
@@ -126,6 +167,11 @@ def _triggers(definition: IndexDefinition, events: tuple[str, ...], quote: Any) 
     return [quote(f"{definition.name}_{happening}") for happening in events]
 
 
+def log_table(definition: VectorIndexDefinition) -> str:
+    """Return the name of the table that logs which rows have changed."""
+    return f"{definition.name}_log"
+
+
 def _text(value: str) -> str:
     return value.replace("'", "''")
 
@@ -145,7 +191,8 @@ def search_objects(connection: Connection) -> SearchObjects:
     found: dict[IndexDefinition, set[str]] = defaultdict(set)
     for name, definition in _fingerprinted(rows):
         found[definition].add(name)
-    tables = _virtual_tables(connection)
+    logs = {log_table(d) for d in found if isinstance(d, VectorIndexDefinition)}
+    tables = _virtual_tables(connection) | _present(logs, connection)
     damaged = tuple(d.name for d, triggers in found.items() if not _whole(d, triggers, tables))
     return SearchObjects(tuple(found), damaged, tables)
 
@@ -159,10 +206,15 @@ def _fingerprinted(rows: Any) -> Iterator[tuple[str, IndexDefinition]]:
 
 
 def _whole(definition: IndexDefinition, triggers: set[str], tables: frozenset[str]) -> bool:
-    full_text = isinstance(definition, FullTextIndexDefinition)
-    events = _FULL_TEXT_TRIGGERS if full_text else _VECTOR_TRIGGERS
-    expected = {f"{definition.name}_{happening}" for happening in events}
-    return triggers == expected and (not full_text or definition.name in tables)
+    events: tuple[str, ...] = _FULL_TEXT_TRIGGERS
+    table = definition.name
+    if isinstance(definition, VectorIndexDefinition):
+        events, table = (*_DOOR_TRIGGERS, *_LOG_TRIGGERS), log_table(definition)
+    return triggers == {f"{definition.name}_{event}" for event in events} and table in tables
+
+
+def _present(names: set[str], connection: Connection) -> frozenset[str]:
+    return frozenset(names.intersection(sa.inspect(connection).get_table_names()))
 
 
 def _virtual_tables(connection: Connection) -> frozenset[str]:
@@ -171,3 +223,21 @@ def _virtual_tables(connection: Connection) -> frozenset[str]:
         "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('virtual', 'shadow')"
     )
     return frozenset(kinds.scalars())
+
+
+def vector_spaces(
+    connection: Connection, definition: VectorIndexDefinition
+) -> list[tuple[str | None, int]]:
+    """Return the model (None without a column for it) and dimensions of each vector space."""
+    table = sa.table(definition.table)
+    column: sa.ColumnElement[Any] = sa.column(definition.column)
+    model: sa.ColumnElement[Any] = sa.null()
+    if definition.model is not None:
+        model = sa.column(definition.model)
+    spaces = (
+        sa.select(model, sa.func.length(column) // 4)
+        .select_from(table)
+        .where(column.is_not(None))
+        .distinct()
+    )
+    return [(name, dimensions) for name, dimensions in connection.execute(spaces)]

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.sqlite.functions import COSINE, L2, NEGATIVE_PRODUCT
-from datastore.backends.standard import exact_nearest, on_conflict, parenthesised
+from datastore.backends.sqlite.nearest import nearest
+from datastore.backends.standard import on_conflict, parenthesised
 from datastore.elements import Each, Matching, Nearest, OnConflict, best, binary_order, distance
 
 # Of the two expressions that a query is bound as: see types.MatchExpressions.
@@ -19,7 +20,7 @@ _EXPRESSIONS: tuple[sa.ColumnElement[str], ...] = (
 _FUNCTIONS = {"cosine": COSINE, "l2": L2, "inner_product": NEGATIVE_PRODUCT}
 
 compiles(OnConflict, "sqlite")(on_conflict)
-compiles(Nearest, "sqlite")(exact_nearest)
+compiles(Nearest, "sqlite")(nearest)
 
 
 @compiles(distance, "sqlite")

@@ -1,0 +1,200 @@
+"""Sign-bit codes: a bit for each number of a vector, by which candidates are found in memory.
+
+Two vectors that point the same way have the same signs, so that the number of bits in which their
+codes differ tells roughly how far they are apart, at a thirty-second of the memory. Roughly is
+enough to choose candidates, whose distances are then computed. How many it takes is measured on the
+vectors themselves, and vectors that signs tell too little of are found out by it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datastore.types import FloatVector
+
+Keys: TypeAlias = NDArray[np.int64]
+#: Rows by dimensions.
+Matrix: TypeAlias = NDArray[np.float32]
+
+#: Calibration measures how many candidates these numbers of hits take; fewer hits take as many as
+#: the first, and numbers between and beyond what the line through both says, on a scale of powers.
+HITS = (10, 100)
+#: The least candidates for them, which real embeddings need for a recall of 0.99, and the most:
+#: beyond it, computing every distance is about as fast.
+FEWEST, MOST = (320, 1000), (1280, 12800)
+#: The recall that calibration wants, and the least that it settles for.
+WANTED_RECALL, LEAST_RECALL = 0.99, 0.95
+#: How many vectors stand for the queries.
+QUERIES = 32
+#: A query is made of two vectors, which are its first neighbours and easy to find.
+PARENTS = 2
+#: How far the length of a vector may be from one to count as one: float32 rounding.
+UNIT_TOLERANCE = 1e-3
+#: Codes that are compared at a time, so that what is computed stays in the processor's cache.
+BLOCK = 16_384
+
+
+@dataclass(frozen=True)
+class SignCodes:
+    """The codes of one vector space; immutable, so that threads may share it.
+
+    `words` holds 64 bits of every vector in each of its rows. `center` is taken from each vector
+    before its signs are: numbers that are all positive have a sign all the same. `is_unit` says
+    that every vector has length one. `needed` is how many candidates each number of `HITS` takes,
+    None where no number will do.
+    """
+
+    keys: Keys
+    words: NDArray[np.uint64]
+    center: FloatVector
+    is_unit: bool
+    needed: tuple[int, int] | None
+
+    @property
+    def size(self) -> int:
+        """The bytes that it takes in memory."""
+        return self.keys.nbytes + self.words.nbytes + self.center.nbytes
+
+    def wanted(self, limit: int, oversample: int | None = None) -> int:
+        """Return how many candidates `limit` hits take."""
+        if oversample is not None:
+            return oversample * max(limit, HITS[0])
+        few, many = self.needed or MOST
+        exponent = math.log(many / few) / math.log(HITS[1] / HITS[0])
+        return int(few * (max(limit, HITS[0]) / HITS[0]) ** exponent)
+
+    def nearest(self, query: FloatVector, count: int, among: Keys | None = None) -> Keys:
+        """Return the keys of the `count` codes nearest to that of `query`, nearest first."""
+        keys, words = self.keys, self.words
+        if among is not None:
+            chosen = np.flatnonzero(np.isin(keys, among))
+            keys, words = keys[chosen], words[:, chosen]
+        apart = self.bits_apart(query, words)
+        if count < keys.size:
+            best = np.argpartition(apart, count)[:count]
+            keys, apart = keys[best], apart[best]
+        return keys[np.argsort(apart, kind="stable")]
+
+    def bits_apart(
+        self, query: FloatVector, words: NDArray[np.uint64] | None = None
+    ) -> NDArray[np.uint16]:
+        """Return in how many bits each code differs from that of `query`."""
+        words = self.words if words is None else words
+        code = pack(unit(query[np.newaxis]) - self.center)[:, 0]
+        apart = np.zeros(words.shape[1], dtype=np.uint16)
+        for start in range(0, apart.size, BLOCK):
+            block = slice(start, start + BLOCK)
+            for word, bits in zip(words, code, strict=True):
+                apart[block] += np.bitwise_count(word[block] ^ bits)
+        return apart
+
+    def changed(self, gone: Keys, keys: Keys, vectors: Matrix) -> SignCodes:
+        """Return the codes without those of `gone`, and with those of new vectors."""
+        kept = ~np.isin(self.keys, gone)
+        fresh = pack(unit(vectors) - self.center)
+        return replace(
+            self,
+            keys=np.concatenate([self.keys[kept], keys]),
+            words=np.concatenate([self.words[:, kept], fresh], axis=1),
+            is_unit=self.is_unit and all_unit(vectors),
+        )
+
+
+def build(blocks: Iterable[tuple[Keys, Matrix]], sample: Matrix) -> SignCodes:
+    """Make the codes of all vectors; `sample` holds some of them, drawn at random."""
+    drawn = unit(sample)
+    center = drawn.mean(axis=0)
+    truth = Neighbours(likely_queries(drawn))
+    keys, words, is_unit = [], [], True
+    for block_keys, vectors in blocks:
+        is_unit = is_unit and all_unit(vectors)
+        directions = unit(vectors)
+        truth.see(block_keys, directions)
+        keys.append(block_keys)
+        words.append(pack(directions - center))
+    codes = SignCodes(
+        np.concatenate(keys), np.concatenate(words, axis=1), center, is_unit, needed=None
+    )
+    return replace(codes, needed=truth.needed(codes))
+
+
+def likely_queries(directions: Matrix) -> Matrix:
+    """Return vectors half-way between two others.
+
+    Real queries are farther from what they find than vectors are from one another, and taking the
+    vectors for queries promises too much.
+    """
+    half = min(QUERIES, len(directions) // 2)
+    return unit(directions[:half] + directions[half : 2 * half])
+
+
+class Neighbours:
+    """The nearest neighbours of some queries among vectors that are seen a block at a time."""
+
+    def __init__(self, queries: Matrix) -> None:
+        self.queries = queries
+        self._keys = np.zeros((0, len(queries)), dtype=np.int64)
+        self._products = np.zeros((0, len(queries)), dtype=np.float32)
+
+    def see(self, keys: Keys, directions: Matrix) -> None:
+        """Keep the nearest of those seen so far; `directions` have length one."""
+        products = np.concatenate([self._products, directions @ self.queries.T])
+        every = np.concatenate([self._keys, np.repeat(keys[:, np.newaxis], len(self.queries), 1)])
+        count = min(HITS[1] + PARENTS, len(products))
+        best = np.argpartition(-products, count - 1, axis=0)[:count]
+        self._products = np.take_along_axis(products, best, axis=0)
+        self._keys = np.take_along_axis(every, best, axis=0)
+
+    def needed(self, codes: SignCodes) -> tuple[int, int] | None:
+        """Return how many candidates hold enough of the neighbours, None where too many do."""
+        ranks = [
+            self._ranks(codes, query, keys)
+            for query, keys in zip(self.queries, self._nearest_first().T, strict=True)
+        ]
+        of_few, of_many = (np.concatenate([r[:hits] for r in ranks]) for hits in HITS)
+        if np.quantile(of_few, LEAST_RECALL) >= MOST[0]:
+            return None
+        few, many = (
+            int(np.clip(np.quantile(found, WANTED_RECALL) + 1, fewest, most))
+            for found, fewest, most in zip((of_few, of_many), FEWEST, MOST, strict=True)
+        )
+        return few, max(few, many)
+
+    def _nearest_first(self) -> Keys:
+        order = np.argsort(-self._products, axis=0, kind="stable")[PARENTS:]
+        return np.take_along_axis(self._keys, order, axis=0)
+
+    @staticmethod
+    def _ranks(codes: SignCodes, query: FloatVector, keys: Keys) -> NDArray[np.int64]:
+        """Return, for each of `keys`, how many other codes are as near as its own."""
+        apart = codes.bits_apart(query)
+        order = np.argsort(codes.keys, kind="stable")
+        of_keys = apart[order[np.searchsorted(codes.keys, keys, sorter=order)]]
+        return np.searchsorted(np.sort(apart), of_keys, side="right") - 1
+
+
+def unit(vectors: Matrix) -> Matrix:
+    """Return vectors of length one that point the same way."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    lengths[lengths == 0] = 1  # two opposite vectors have nothing between them
+    return np.asarray(vectors / lengths[:, np.newaxis].astype(np.float32), dtype=np.float32)
+
+
+def all_unit(vectors: Matrix) -> bool:
+    """Tell whether all vectors have length one."""
+    squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    return bool(np.all(np.abs(np.sqrt(squares) - 1) <= UNIT_TOLERANCE))
+
+
+def pack(vectors: Matrix) -> NDArray[np.uint64]:
+    """Return the signs as bits, 64 in a word, one column for each vector."""
+    bits = np.packbits(vectors > 0, axis=1)
+    padding = -bits.shape[1] % 8
+    padded = np.pad(bits, ((0, 0), (0, padding)))
+    return np.ascontiguousarray(padded.view(np.uint64).T)
