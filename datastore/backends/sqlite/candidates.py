@@ -141,10 +141,9 @@ class Candidates:
         )
 
     def prepare(self, definition: VectorIndexDefinition, model: str | None, length: int) -> None:
-        """Make or refresh the image of a vector space before the first search needs it."""
+        """Make the image of a vector space anew, before the first search needs it."""
         query = np.zeros(length, dtype="<f4")
-        request = Request(definition, "", model, query, 0, None, NEVER, 0, 1, None)
-        self._refreshed(request, self._images.get(request.space))
+        self._refreshed(Request(definition, "", model, query, 0, None, NEVER, 0, 1, None), None)
 
     def clear(self) -> None:
         """Forget the images, as after a change of the schema."""

@@ -67,7 +67,7 @@ class SignCodes:
             return oversample * max(limit, HITS[0])
         few, many = self.needed or MOST
         exponent = math.log(many / few) / math.log(HITS[1] / HITS[0])
-        return int(few * (max(limit, HITS[0]) / HITS[0]) ** exponent)
+        return max(limit, int(few * (max(limit, HITS[0]) / HITS[0]) ** exponent))
 
     def nearest(self, query: FloatVector, count: int, among: Keys | None = None) -> Keys:
         """Return the keys of the `count` codes nearest to that of `query`, nearest first."""
@@ -157,6 +157,8 @@ class Neighbours:
             self._ranks(codes, query, keys)
             for query, keys in zip(self.queries, self._nearest_first().T, strict=True)
         ]
+        if not ranks or not ranks[0].size:
+            return None
         of_few, of_many = (np.concatenate([r[:hits] for r in ranks]) for hits in HITS)
         if np.quantile(of_few, LEAST_RECALL) >= MOST[0]:
             return None
