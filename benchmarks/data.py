@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import re
 import sys
 from collections import defaultdict
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarks.measure import Skipped
 from benchmarks.minilm import WIDTH, MiniLM
@@ -161,7 +163,8 @@ def embed(texts: Sequence[str]) -> np.ndarray:
             model = model or MiniLM()
             sys.stderr.write(f"\rembedding {start:,} of {len(texts):,} texts ")
             sys.stderr.flush()
-            _save(path, model.encode(part))
+            with threadpool_limits(os.cpu_count(), "blas"):
+                _save(path, model.encode(part))
         parts.append(np.load(path))
     return np.concatenate(parts)
 

@@ -91,14 +91,14 @@ def compare(bench: Workbench, engine: str) -> Outcome:
             Condition("same order as of two statements",
                       _same(orders, list(map(apart, queries))), Target("≥", 1.0)),
         ],
-        [f"{len(queries)} queries of Cranfield among {len(real(bench).stored):,} real texts",
+        [f"{len(queries)} queries of Cranfield among {len(real().stored):,} real texts",
          f"lists {CANDIDATE_POOL} deep",
          f"the order of the other engine for {_same(orders, list(map(other, queries))):.1%}"],
     )  # fmt: skip
 
 
 def _filled(bench: Workbench, make: Callable[[sa.MetaData], Datastore]) -> Datastore:
-    data = real(bench)
+    data = real()
     return fill(bench, make(collection.metadata), data.stored, data.texts)
 
 

@@ -14,7 +14,7 @@ from pgvector.sqlalchemy import VECTOR
 from benchmarks.case import Case, Outcome, outcome_of_rates, outcome_of_times, rate, times
 from benchmarks.data import rfc_chunks, synthetic_vectors
 from benchmarks.measure import Contestant, measure
-from benchmarks.workbench import WireVector, Workbench, bulk_insert, drain
+from benchmarks.workbench import BULK_VERB, WireVector, Workbench, bulk_insert, drain
 from datastore import Datastore, Text, Vector, VectorIndex
 from repositories import Chunk, ChunkRepository
 from repositories.chunks import content_hash
@@ -65,8 +65,8 @@ def vectors_postgresql(bench: Workbench, method: str) -> Outcome:
     raw.execute("CREATE TABLE bare (id integer PRIMARY KEY, embedding vector(1536) NOT NULL)")
     rows = [{"id": number, "embedding": vector} for number, vector in enumerate(vectors)]
     ways: dict[str, Callable[[Any], object]] = {
-        "insert_many": lambda _: bulk_insert(store, items, rows),
-        "execute": lambda _: store.execute(sa.insert(items), rows),
+        BULK_VERB: lambda _: bulk_insert(store, items, rows),
+        "executemany": lambda _: store.execute(sa.insert(items), rows),
     }
     measured = measure(
         [
@@ -112,7 +112,7 @@ def vectors_beside_pgvector_sqlalchemy(bench: Workbench) -> Outcome:
 
     measured = measure(
         [
-            Contestant("datastore, insert_many", lambda _: bulk_insert(store, items, rows),
+            Contestant(f"datastore, {BULK_VERB}", lambda _: bulk_insert(store, items, rows),
                        drain(raw, "items")),
             Contestant("pgvector.sqlalchemy, executemany", load, drain(raw, "items")),
         ],
@@ -181,9 +181,9 @@ def rows_sqlite(bench: Workbench) -> Outcome:
 
     measured = measure(
         [
-            Contestant("datastore, insert_many", lambda _: bulk_insert(store, notes, rows), empty),
+            Contestant(f"datastore, {BULK_VERB}", lambda _: bulk_insert(store, notes, rows), empty),
             Contestant("sqlite3, executemany", lambda _: load(raw, statement, values), empty),
-            Contestant("datastore, execute",
+            Contestant("datastore, executemany",
                        lambda _: store.execute(sa.insert(notes), rows), empty),
         ],
         rounds=bench.rounds,
@@ -210,11 +210,19 @@ def chunks_sqlite(bench: Workbench) -> Outcome:
     """Load chunks with their full text, beside the same rows without."""
     chunks = chunks_of(rfc_chunks()[: bench.size(5_000, 500)])
     store = bench.sqlite()
-    raw, bare = bench.raw_sqlite(store), bench.raw_sqlite()
-    _without_full_text(store, bare)
+    raw, bare, afterwards = bench.raw_sqlite(store), bench.raw_sqlite(), bench.raw_sqlite()
+    for connection in (bare, afterwards):
+        _without_full_text(store, connection)
+    (create,) = raw.execute("SELECT sql FROM sqlite_master WHERE name = 'chunk_text'").fetchone()
+    afterwards.execute(create)
     repository, rows = ChunkRepository(store), chunk_rows(chunks, 0)
     marks = ", ".join("?" * len(CHUNK_COLUMNS))
     statement = f"INSERT INTO chunks ({', '.join(CHUNK_COLUMNS)}) VALUES ({marks})"
+
+    def load_and_build(_: object) -> None:
+        load(afterwards, statement, rows)
+        afterwards.execute("INSERT INTO chunk_text(chunk_text) VALUES ('rebuild')")
+
     measured = measure(
         [
             Contestant("datastore, add_many", lambda _: repository.add_many(chunks),
@@ -225,6 +233,8 @@ def chunks_sqlite(bench: Workbench) -> Outcome:
             Contestant("sqlite3, executemany, same table with FTS5",
                        lambda _: load(raw, statement, rows),
                        lambda: clear(raw, "chunks", "chunk_text")),
+            Contestant("sqlite3, executemany, FTS5 built afterwards", load_and_build,
+                       lambda: clear(afterwards, "chunks", "chunk_text")),
         ],
         rounds=bench.rounds,
     )  # fmt: skip
@@ -242,9 +252,9 @@ def _without_full_text(store: Datastore, bare: Any) -> None:
 
 CASES = [
     Case("vectors-copy", "Bulk load of vectors, PostgreSQL", "psycopg, COPY BINARY",
-         rate(0.9), lambda bench: vectors_postgresql(bench, "insert_many")),
+         rate(0.9), lambda bench: vectors_postgresql(bench, BULK_VERB)),
     Case("vectors-executemany", "Vectors by executemany, PostgreSQL", "psycopg, COPY BINARY",
-         rate(0.6), lambda bench: vectors_postgresql(bench, "execute")),
+         rate(0.6), lambda bench: vectors_postgresql(bench, "executemany")),
     Case("vectors-pgvector", "Bulk load of vectors, PostgreSQL", "pgvector.sqlalchemy",
          rate(10), vectors_beside_pgvector_sqlalchemy),
     Case("chunks-postgresql", "Chunks with full text, PostgreSQL", "psycopg, COPY",

@@ -100,6 +100,7 @@ def single_row(bench: Workbench, engine: str, *, within: bool) -> Outcome:
             [
                 Contestant("datastore", lambda key: session.query_one(BY_KEY, {"key": key})),
                 Contestant("sqlite3" if engine == "sqlite" else "psycopg", peer),
+                Contestant("SQLAlchemy Core alone", _core_row(store, stack, within=within)),
             ],
             keys,
             bench.rounds,
@@ -107,6 +108,22 @@ def single_row(bench: Workbench, engine: str, *, within: bool) -> Outcome:
     return outcome_of_times(
         measured, notes=["a unique text of 5 columns, the statement prepared on both sides"]
     )
+
+
+def _core_row(store: Datastore, stack: ExitStack, *, within: bool) -> Callable[[str], Any]:
+    """Read by an engine of SQLAlchemy without the library, in autocommit where by itself."""
+    level = {} if within else {"isolation_level": "AUTOCOMMIT"}
+    engine = sa.create_engine(store.engine.url, module=store.engine.dialect.dbapi, **level)
+    stack.callback(engine.dispose)
+    if within:
+        connection = stack.enter_context(engine.connect())
+        return lambda key: connection.execute(BY_KEY, {"key": key}).mappings().first()
+
+    def read(key: str) -> Any:
+        with engine.connect() as connection:
+            return connection.execute(BY_KEY, {"key": key}).mappings().first()
+
+    return read
 
 
 def _raw_row(raw: Any, statement: str) -> Callable[[str], Any]:

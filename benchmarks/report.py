@@ -87,7 +87,7 @@ def _missed(result: Result) -> Iterator[str]:
 
 
 def _cases(results: Sequence[Result]) -> str:
-    head = ["case", "datastore", "peer", "", "figure", "target", "reached"]
+    head = ["case", "datastore", "peer", "the peer's", "figure", "target", "reached"]
     return table(head, [_row(result) for result in results])
 
 
@@ -98,6 +98,8 @@ def _row(result: Result) -> list[str]:
         return [case.what, "", case.peer, "", result.failed or result.skipped, target, ""]
     ours, peer, *_ = [*_values(outcome.bars[:2], outcome.unit), ""]
     answer = {True: "yes", False: "**no**", None: ""}[result.is_reached]
+    if case.target and outcome.spread and len(set(map(case.target.is_reached, outcome.spread))) > 1:
+        answer += ", rounds disagree"
     return [case.what, ours, case.peer, peer, _figure(outcome, case.target), target, answer]
 
 
@@ -133,7 +135,7 @@ def _values(bars: Sequence[Bar], unit: str) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Render three significant digits, and whole numbers from 100 up."""
+    """Render three significant digits, four below one, and whole numbers from 100 up."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{_rounded(value, None):f}"
 
 
@@ -145,5 +147,6 @@ def shown(figure: float, target: Target | None) -> str:
 
 def _rounded(value: float, direction: str | None) -> Decimal:
     exact = Decimal(repr(value))
-    places = 0 if not exact else min(4, max(0, 2 - exact.adjusted()))
+    digits = 4 if abs(exact) < 1 else 3
+    places = 0 if not exact else min(4, max(0, digits - 1 - exact.adjusted()))
     return exact.quantize(Decimal(1).scaleb(-places), rounding=direction)

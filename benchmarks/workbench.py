@@ -18,6 +18,7 @@ import sqlite_vec
 from psycopg.adapt import Buffer, Dumper, Loader
 from psycopg.pq import Format
 from psycopg.types import TypeInfo
+from threadpoolctl import threadpool_limits
 
 from datastore import Datastore
 from datastore.backends.sqlite.driver import pick_driver
@@ -58,6 +59,8 @@ class Workbench:
         self._numbers = itertools.count(1)
 
     def __enter__(self) -> Self:
+        # numpy gets one thread, as a search of ours has one.
+        self._stack.enter_context(threadpool_limits(1, "blas"))
         self._folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="datastore-")))
         return self
 
@@ -175,13 +178,16 @@ class _WireLoader(Loader):
         return np.frombuffer(data, ">f4", offset=4).astype("<f4")
 
 
+#: The store's verb for many rows, where it has one.
+BULK_VERB = "insert_many" if hasattr(Datastore, "insert_many") else "execute"
+
+
 def bulk_insert(store: Datastore, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows by the store's fastest verb."""
-    insert_many = getattr(store, "insert_many", None)
-    if insert_many is None:  # a store that has no verb for many rows yet
+    if BULK_VERB == "execute":
         store.execute(sa.insert(table), list(rows))
     else:
-        insert_many(table, rows)
+        getattr(store, BULK_VERB)(table, rows)
 
 
 def settle(bench: Workbench, store: Datastore) -> Datastore:

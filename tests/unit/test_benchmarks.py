@@ -117,9 +117,9 @@ def test_a_figure_is_never_rounded_over_its_target(figure: float, bound: float, 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (0.12345, "0.123"), (1.0, "1.00"), (12.34, "12.3"), (123456.7, "123,457")],
+    [(0.0, "0"), (0.12345, "0.1234"), (1.0, "1.00"), (12.34, "12.3"), (123456.7, "123,457")],
 )
-def test_numbers_have_three_digits(value: float, text: str) -> None:
+def test_numbers_have_three_digits_or_four_below_one(value: float, text: str) -> None:
     assert number(value) == text
 
 
