@@ -31,7 +31,7 @@ line { stroke: #d97706; stroke-width: 2; stroke-dasharray: 4 3 }
 def plot(results: Sequence[Result]) -> str:
     """Draw a group of bars for each case that was run, ours in another colour and first.
 
-    A dashed line shows where the target is; each group has a scale of its own, from zero.
+    A dashed line through our bar shows where the target is. Each group has a scale of its own.
     """
     pieces, top = list[str](), MARGIN
     for result in results:
@@ -56,9 +56,9 @@ def _group(case: Case, outcome: Outcome, top: int) -> Iterator[str]:
         yield f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR - 4}"/>'
         yield _text(LEFT + length + 6, y + 13, number(bar.value), "value")
     if mark is not None:
-        x, bottom = LEFT + mark * scale, top + TITLE + BAR * len(outcome.bars)
-        yield f'<line x1="{x:.1f}" y1="{top + TITLE - 4}" x2="{x:.1f}" y2="{bottom}"/>'
-        yield _text(x, top + TITLE - 8, f"target {case.target}", "target", "middle")
+        x, y = LEFT + mark * scale, top + TITLE
+        yield f'<line x1="{x:.1f}" y1="{y - 4}" x2="{x:.1f}" y2="{y + BAR}"/>'
+        yield _text(WIDTH - MARGIN, top + 14, f"target {case.target}", "target", "end")
 
 
 def target_position(case: Case, outcome: Outcome) -> float | None:
