@@ -10,8 +10,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
+from datastore.textquery import Tokenizer
+
 Metric: TypeAlias = Literal["cosine", "l2", "inner_product"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+
+#: The language of an index that names none; a trigram index has no other.
+DEFAULT_LANGUAGES: dict[Tokenizer, str] = {"words": "english", "trigram": "simple"}
 
 FINGERPRINT = "datastore:"
 
@@ -55,6 +60,7 @@ class FullTextIndexDefinition(IndexDefinition):
     columns: tuple[str, ...]
     weights: tuple[float, ...]
     language: str
+    tokenizer: Tokenizer = "words"
 
     kind: ClassVar[str] = "full_text"
 

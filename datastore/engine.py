@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from datastore.backends import backend_class
 from datastore.backends.base import Access, Backend
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError
 from datastore.settings import Settings, display_url
-from datastore.translation import translated
+from datastore.translation import refuse_incapable, translated
 
 logger = logging.getLogger("datastore")
 
@@ -65,6 +66,7 @@ def _root(engine: Engine) -> Engine:
 def _attach(engine: Engine, backend: Backend) -> None:
     _check_driver(engine, backend)
     backend.attach(engine)
+    event.listen(engine, "handle_error", partial(refuse_incapable, backend=backend))
     options = backend.execution_options(Access.STATEMENT)
     try:
         with translated(backend), engine.execution_options(**options).connect() as connection:

@@ -31,6 +31,7 @@ from datastore.backends import backend_class
 from datastore.backends.base import SearchObjects
 from datastore.ddl import EnableVectors, SearchDDL, create_element, drop_element
 from datastore.definitions import (
+    DEFAULT_LANGUAGES,
     FullTextIndexDefinition,
     IndexDefinition,
     Metric,
@@ -38,6 +39,7 @@ from datastore.definitions import (
 )
 from datastore.errors import MigrationError
 from datastore.schema import search_indexes
+from datastore.textquery import Tokenizer
 
 #: The names to list in `autogenerate_plugins` of a host's own `env.py`.
 PLUGINS = ("alembic.autogenerate.*", "datastore.search_indexes")
@@ -131,13 +133,13 @@ def create_full_text_index(
     *,
     key: str,
     weights: Sequence[float] | None = None,
-    language: str = "english",
+    language: str | None = None,
+    tokenizer: Tokenizer = "words",
     schema: str | None = None,
 ) -> None:
     """Create a full-text index; `key` is the integer primary key, `weights` go with `columns`."""
-    op.invoke(
-        CreateIndexOperation(_full_text(name, table, columns, key, weights, language, schema))
-    )
+    definition = _full_text(name, table, columns, key, weights, language, tokenizer, schema)
+    op.invoke(CreateIndexOperation(definition))
 
 
 def drop_full_text_index(
@@ -147,11 +149,13 @@ def drop_full_text_index(
     *,
     key: str,
     weights: Sequence[float] | None = None,
-    language: str = "english",
+    language: str | None = None,
+    tokenizer: Tokenizer = "words",
     schema: str | None = None,
 ) -> None:
     """Drop a full-text index, described as it was created."""
-    op.invoke(DropIndexOperation(_full_text(name, table, columns, key, weights, language, schema)))
+    definition = _full_text(name, table, columns, key, weights, language, tokenizer, schema)
+    op.invoke(DropIndexOperation(definition))
 
 
 def _full_text(
@@ -160,11 +164,15 @@ def _full_text(
     columns: Sequence[str],
     key: str,
     weights: Sequence[float] | None,
-    language: str,
+    language: str | None,
+    tokenizer: Tokenizer,
     schema: str | None,
 ) -> FullTextIndexDefinition:
     numbers = tuple(weights or [1.0] * len(columns))
-    return FullTextIndexDefinition(name, table, schema, key, tuple(columns), numbers, language)
+    language = language or DEFAULT_LANGUAGES[tokenizer]
+    return FullTextIndexDefinition(
+        name, table, schema, key, tuple(columns), numbers, language, tokenizer
+    )
 
 
 def execute_for(**statements: str | None) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.schema import SchemaItem
 
 from datastore.ddl import EnableVectors, create_element, drop_element, execute
 from datastore.definitions import (
+    DEFAULT_LANGUAGES,
     METRICS,
     FullTextIndexDefinition,
     IndexDefinition,
@@ -25,6 +26,7 @@ from datastore.definitions import (
     VectorIndexDefinition,
 )
 from datastore.errors import ConfigurationError
+from datastore.textquery import TOKENIZERS, Tokenizer
 from datastore.types import Vector
 
 #: Languages whose words every backend stems alike; "simple" stems none.
@@ -169,7 +171,9 @@ class FullTextIndex(SearchIndex):
     """Makes text columns searchable by `matching()`, ranked by BM25.
 
     `weights` maps a column's name to how much a word in it counts (1.0 unless named). `language`
-    rules stemming and the stop words of queries. The table needs an integer primary key.
+    ("english" unless given) rules stemming and the stop words of queries. With the tokenizer
+    "trigram" any substring is found, in every script, and there is no language to choose. The table
+    needs an integer primary key.
     """
 
     def __init__(
@@ -177,10 +181,12 @@ class FullTextIndex(SearchIndex):
         name: str,
         *columns: sa.Column[Any] | str,
         weights: Mapping[str, float] | None = None,
-        language: str = "english",
+        language: str | None = None,
+        tokenizer: Tokenizer = "words",
     ) -> None:
         self.weights = dict(weights or {})
-        self.language = language
+        self.tokenizer: Tokenizer = _checked_tokenizer(name, tokenizer, language)
+        self.language = language or DEFAULT_LANGUAGES[tokenizer]
         super().__init__(name, *columns)
 
     def _attach(self, table: Any) -> None:
@@ -192,7 +198,7 @@ class FullTextIndex(SearchIndex):
             raise ConfigurationError(
                 f"full-text index {self.name}: expected positive weights of its own columns"
             )
-        if len(set(self.definition.weights)) > MAX_WEIGHTS:
+        if self.tokenizer == "words" and len(set(self.definition.weights)) > MAX_WEIGHTS:
             raise ConfigurationError(
                 f"full-text index {self.name}: expected at most {MAX_WEIGHTS} different weights"
             )
@@ -214,12 +220,27 @@ class FullTextIndex(SearchIndex):
             names,
             tuple(float(self.weights.get(name, 1.0)) for name in names),
             self.language,
+            self.tokenizer,
         )
 
 
 def search_indexes(metadata: sa.MetaData) -> tuple[SearchIndex, ...]:
     """Return the search indexes declared on tables of this metadata, in that order."""
     return tuple(metadata.info.get(_INFO_KEY, ()))
+
+
+def _checked_tokenizer(index: str, tokenizer: Tokenizer, language: str | None) -> Tokenizer:
+    if tokenizer not in TOKENIZERS:
+        raise ConfigurationError(
+            f"full-text index {index}: expected a tokenizer of {', '.join(TOKENIZERS)}, "
+            f"got {tokenizer!r}"
+        )
+    if tokenizer == "trigram" and language is not None:
+        raise ConfigurationError(
+            f"full-text index {index}: expected no language, since substrings are neither stemmed "
+            f"nor stop words, got {language!r}"
+        )
+    return tokenizer
 
 
 def _integer_key(table: sa.Table, index: str) -> sa.Column[Any]:

@@ -254,7 +254,7 @@ def _snippet(
     if marks is None:
         return None
     text = " ".join(row[column.name] or "" for column in index.columns)
-    return snippet(text, query, language=index.language, marks=marks)
+    return snippet(text, query, language=index.language, tokenizer=index.tokenizer, marks=marks)
 
 
 def _result(

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import snowballstemmer
 
-from datastore.textquery import TextQuery, fold
+from datastore.textquery import TextQuery, Tokenizer, fold, fold_case
 
 #: Characters of a snippet, about two lines.
 LENGTH = 160
@@ -38,24 +38,28 @@ def snippet(
     query: str | TextQuery,
     *,
     language: str = "english",
+    tokenizer: Tokenizer = "words",
     marks: Marks = ("**", "**"),
     length: int = LENGTH,
 ) -> str:
-    """Return about `length` characters of `text`, where most of the query's words stand.
+    """Return about `length` characters of `text`, where most of the query's terms stand.
 
     Each of them stands between the two `marks`; the text itself is not escaped. White space is
-    folded. Without any of the words it is the beginning of the text.
+    folded. Without any of the terms it is the beginning of the text.
     """
     flat = " ".join(text.split())
-    parsed = query if isinstance(query, TextQuery) else TextQuery.parse(query, language)
-    matches = list(_matches(flat, parsed, _stemmer(language)))
+    parsed = query if isinstance(query, TextQuery) else TextQuery.parse(query, language, tokenizer)
+    if tokenizer == "trigram":
+        matches = list(_joined(_substrings(flat, parsed)))
+    else:
+        matches = list(_words(flat, parsed, _stemmer(language)))
     start, end = _window(flat, matches, length)
     shown = [match for match in matches if start <= match.start and match.end <= end]
     before, after = (ELLIPSIS if start > 0 else ""), (ELLIPSIS if end < len(flat) else "")
     return before + _marked(flat, start, end, shown, marks) + after
 
 
-def _matches(text: str, query: TextQuery, stem: Callable[[str], str]) -> Iterator[_Match]:
+def _words(text: str, query: TextQuery, stem: Callable[[str], str]) -> Iterator[_Match]:
     words = {stem(word) for term in query.scored for word in term.words}
     prefixes = tuple(stem(term.words[-1]) for term in query.scored if term.prefix)
     for token in _TOKEN.finditer(text):
@@ -63,6 +67,29 @@ def _matches(text: str, query: TextQuery, stem: Callable[[str], str]) -> Iterato
         found = stems & words or {s for s in stems if prefixes and s.startswith(prefixes)}
         if found:
             yield _Match(token.start(), token.end(), min(found))
+
+
+def _substrings(text: str, query: TextQuery) -> Iterator[_Match]:
+    folded = fold_case(text)
+    for term in {" ".join(fold_case(" ".join(term.words)).split()) for term in query.scored}:
+        at = folded.find(term) if term else -1
+        while at >= 0:
+            yield _Match(at, at + len(term), term)
+            at = folded.find(term, at + 1)
+
+
+def _joined(matches: Iterator[_Match]) -> Iterator[_Match]:
+    """Make one of those that overlap."""
+    current: _Match | None = None
+    for match in sorted(matches, key=lambda match: (match.start, -match.end)):
+        if current is None or match.start >= current.end:
+            if current is not None:
+                yield current
+            current = match
+        else:
+            current = _Match(current.start, max(current.end, match.end), current.stem)
+    if current is not None:
+        yield current
 
 
 def _window(text: str, matches: Sequence[_Match], length: int) -> tuple[int, int]:

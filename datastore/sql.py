@@ -110,7 +110,7 @@ def matching(
     """
     element = Matching(
         index,
-        _bound(query, TextQueryType(index.language)),
+        _bound(query, TextQueryType(index.language, index.tokenizer)),
         limit_clause(k),
         condition(index.target, filter),
     )

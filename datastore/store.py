@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -19,7 +19,13 @@ from sqlalchemy.engine import Connection, Engine
 from datastore import migrate
 from datastore.backends.base import Access, Backend, Capability
 from datastore.engine import access_engine, backend_of, create_engine, describe
-from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, TransientError
+from datastore.errors import (
+    CapabilityError,
+    ConfigurationError,
+    DatabaseError,
+    DatastoreError,
+    TransientError,
+)
 from datastore.results import DatabaseSchema, RunResult
 from datastore.settings import Settings
 from datastore.translation import translated
@@ -268,6 +274,23 @@ class Transaction(Verbs):
         with self.transaction() as savepoint:
             return super(Transaction, savepoint).batch(statements)
 
+    def insert_many(
+        self,
+        table: str | sa.Table,
+        rows: Iterable[Mapping[str, Any]] | Iterable[Sequence[Any]],
+        columns: Sequence[str] | None = None,
+    ) -> int:
+        """Insert rows as a store does; an error of any kind fails the transaction.
+
+        Some rows may be there already when it is raised, by `rows` itself for example.
+        """
+        self._usable()
+        try:
+            return super().insert_many(table, rows, columns)
+        except BaseException:
+            self._outermost._failed = True
+            raise
+
     def transaction(self) -> Transaction:
         """Return a savepoint: an inner transaction that can be rolled back alone."""
         return Transaction(self.store, self._access, self)
@@ -294,7 +317,13 @@ class Transaction(Verbs):
         with self._translated():
             try:
                 yield connection
-            except (exc.DBAPIError, exc.ResourceClosedError, OverflowError, UnicodeError):
+            except (
+                exc.DBAPIError,
+                exc.ResourceClosedError,
+                CapabilityError,
+                OverflowError,
+                UnicodeError,
+            ):
                 self._outermost._failed = True
                 raise
 

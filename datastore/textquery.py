@@ -11,6 +11,10 @@
 Everything else that is no letter or digit separates words. A sign counts only directly before a
 word or a quotation mark and after a space, an asterisk only directly after two or more letters, and
 a quotation mark only where a second one follows, so that no input has a syntax to get wrong.
+
+Of a trigram index the terms are substrings: what stands between white space, punctuation included
+(`foo.bar(`), or all between two quotation marks, its spaces included. A substring may go on anyway,
+so an asterisk behind a letter is dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, Literal, TypeAlias, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
@@ -35,11 +40,19 @@ MAX_WORDS = 64
 #: Shorter prefixes are words: too many words begin with one letter.
 MIN_PREFIX = 2
 
+#: What an index is made of: whole words, or every three characters in a row.
+Tokenizer: TypeAlias = Literal["words", "trigram"]
+TOKENIZERS: tuple[Tokenizer, ...] = get_args(Tokenizer)
+#: The characters of one entry of a trigram index; shorter substrings are not in it.
+TRIGRAM = 3
+
 _TOKEN = re.compile(r'([+-](?=["\w]))?(?:"([^"]*)"|([^\s"]+)|")')
 _WORD = re.compile(r"[^\W_]+")
 _PREFIX = re.compile(r"[^\W_]\*$")
 # The accents that FTS5's unicode61 folds away when it is told `remove_diacritics 2`.
 _COMBINING = re.compile("[\u0300-\u036f]")
+# No engine stores them: see types.check_text.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 _ENGLISH = """
 a about above after again against all am an and any are as at be because been before being below
@@ -56,6 +69,18 @@ why will with you your yours yourself yourselves
 STOP_WORDS: dict[str, frozenset[str]] = {"english": frozenset(_ENGLISH.split())}
 
 
+#: What FTS5's tokenizers fold and a plain lower() does not, or not into one character: variants of
+#: small letters; the capital sigma, which lower() turns into either of two; the dotted capital I,
+#: which has no small letter and keeps a place of its own (U+FFFE); and two noncharacters, which
+#: FTS5 reads as U+FFFD, so that no folded text holds them.
+CASE_VARIANTS = (
+    "µſ\u0345ςΣϐϑϕϖϰϱϵẛ\u1fbeİ\ufffe\uffff",
+    "μsισσβθφπκρεṡι\ufffe\ufffd\ufffd",
+)
+_VARIANT = re.compile(f"[{CASE_VARIANTS[0]}]")
+_FOLDED_VARIANTS = str.maketrans(*CASE_VARIANTS)
+
+
 class Occur(enum.Enum):
     """Whether a text that is found holds a term."""
 
@@ -64,9 +89,15 @@ class Occur(enum.Enum):
     MUST_NOT = "must not"
 
 
+_OCCUR = {"": Occur.SHOULD, "+": Occur.MUST, "-": Occur.MUST_NOT}
+
+
 @dataclass(frozen=True)
 class Term:
-    """Folded words, next to each other; with `prefix`, the last is the beginning of a word."""
+    """Folded words, next to each other; with `prefix`, the last is the beginning of a word.
+
+    Of a trigram index it is one substring as it was written: each engine folds it as its texts.
+    """
 
     words: tuple[str, ...]
     occur: Occur = Occur.SHOULD
@@ -80,9 +111,11 @@ class TextQuery:
     terms: tuple[Term, ...]
 
     @classmethod
-    def parse(cls, text: str, language: str = "english") -> TextQuery:
+    def parse(
+        cls, text: str, language: str = "english", tokenizer: Tokenizer = "words"
+    ) -> TextQuery:
         """Read any text at all; at most `MAX_LENGTH` characters and `MAX_WORDS` words of it."""
-        return _parse(text[:MAX_LENGTH], language)
+        return _parse(text[:MAX_LENGTH], language, tokenizer)
 
     @property
     def scored(self) -> tuple[Term, ...]:
@@ -104,7 +137,9 @@ class TextQuery:
 
 
 @lru_cache(maxsize=256)
-def _parse(text: str, language: str) -> TextQuery:
+def _parse(text: str, language: str, tokenizer: Tokenizer) -> TextQuery:
+    if tokenizer == "trigram":
+        return TextQuery(tuple(islice(_substrings(text), MAX_WORDS)))
     terms, room = [], MAX_WORDS
     for term in _without_stop_words(list(_terms(text)), language):
         words = term.words[:room]
@@ -118,12 +153,19 @@ def _terms(text: str) -> Iterator[Term]:
     for sign, phrase, bare in _TOKEN.findall(text):
         words = tuple(fold(phrase or bare).split())
         prefix = _PREFIX.search(bare) is not None and len(words[-1]) >= MIN_PREFIX
-        occur = {"+": Occur.MUST, "-": Occur.MUST_NOT}.get(sign, Occur.SHOULD)
+        occur = _OCCUR[sign]
         if words and (phrase or occur is not Occur.SHOULD):
             yield Term(words, occur, prefix)
         elif words:
             yield from (Term((word,)) for word in words[:-1])
             yield Term(words[-1:], occur, prefix)
+
+
+def _substrings(text: str) -> Iterator[Term]:
+    for sign, phrase, bare in _TOKEN.findall(_UNSTORABLE.sub(" ", text)):
+        substring = phrase or (bare[:-1] if _PREFIX.search(bare) else bare)
+        if substring and not substring.isspace():
+            yield Term((substring,), _OCCUR[sign])
 
 
 def _without_stop_words(terms: list[Term], language: str) -> list[Term]:
@@ -145,20 +187,28 @@ def fold(text: str) -> str:
     return " ".join(_WORD.findall(plain)).lower().replace("ς", "σ")
 
 
+def fold_case(text: str) -> str:
+    """Return `text` lower-cased as FTS5's trigram tokenizer does it: one character for each."""
+    if not text.isascii() and _VARIANT.search(text):
+        text = text.translate(_FOLDED_VARIANTS)
+    return text.lower()
+
+
 class TextQueryType(PortableType[Any]):
     """Binds a text or a `TextQuery` in the form of the dialect at hand."""
 
     impl = sa.Text
     cache_ok = True
 
-    def __init__(self, language: str = "english") -> None:
+    def __init__(self, language: str = "english", tokenizer: Tokenizer = "words") -> None:
         super().__init__()
         self.language = language
+        self.tokenizer: Tokenizer = tokenizer
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> TextQuery:
         """Parse a text; NULL finds nothing, as an empty text does."""
         if isinstance(value, TextQuery):
             return value
         if value is None or isinstance(value, str):
-            return TextQuery.parse(value or "", self.language)
+            return TextQuery.parse(value or "", self.language, self.tokenizer)
         raise InvalidValueError(f"text query: expected str, got {type(value).__name__}")

@@ -7,10 +7,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import exc
+from sqlalchemy.engine import ExceptionContext
 
 from datastore.backends.base import Backend
 from datastore.backends.prose import note_statement
-from datastore.errors import DatastoreError, InvalidValueError, TransientError, UnknownNameError
+from datastore.errors import (
+    CapabilityError,
+    DatastoreError,
+    InvalidValueError,
+    TransientError,
+    UnknownNameError,
+)
 
 
 @contextmanager
@@ -36,6 +43,19 @@ def translated(backend: Backend) -> Iterator[None]:
     except (OverflowError, UnicodeError) as error:
         _forget(error)
         raise InvalidValueError(f"a value cannot be stored ({type(error).__name__})") from None
+
+
+def refuse_incapable(context: ExceptionContext, backend: Backend) -> None:
+    """Raise the `CapabilityError` of a statement that needs what the server lacks.
+
+    A listener for an engine, so that `create_all()` raises it too.
+    """
+    if isinstance(context.sqlalchemy_exception, exc.DBAPIError):
+        note_statement(context.original_exception, context.statement)
+        translation = backend.translate(context.original_exception)
+        if isinstance(translation, CapabilityError):
+            backend.scrub(context.original_exception)
+            raise translation from context.original_exception
 
 
 def _translate(error: exc.DBAPIError, backend: Backend) -> DatastoreError:

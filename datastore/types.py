@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 
@@ -39,6 +39,7 @@ MAX_DIMENSIONS = 16_000
 #: What a 64-bit signed integer holds, the widest integer of both engines.
 INT64 = range(-(2**63), 2**63)
 
+_encode_json = json.JSONEncoder(allow_nan=False).encode
 _dialect_types: dict[tuple[type[Any], str], DialectType] = {}
 
 
@@ -60,6 +61,10 @@ class PortableType(TypeDecorator[T]):
         build = _dialect_types.get((type(self), dialect.name))
         return build(self) if build else self.impl_instance
 
+    def process_many(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
+        """Return what `process_bind_param` makes of each value; some types know a faster way."""
+        return [self.process_bind_param(value, dialect) for value in values]
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
@@ -74,12 +79,23 @@ class Text(PortableType[str]):
         """Raise `InvalidValueError` for text that PostgreSQL cannot store."""
         return None if value is None else check_text(value)
 
+    def process_many(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
+        """Check texts by looking at all of them as one."""
+        texts = set(map(type, values)) <= {str, type(None)}
+        if texts and _is_storable("".join(filter(None, values))):
+            return values
+        return super().process_many(values, dialect)
+
 
 class RowKey(PortableType[int]):
     """The integer key that search indexes refer to; on SQLite it is the rowid itself."""
 
     impl = sa.BigInteger
     cache_ok = True
+
+    def process_many(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
+        """Leave them to the driver."""
+        return values
 
 
 class UTCDateTime(PortableType[datetime]):
@@ -96,7 +112,7 @@ class UTCDateTime(PortableType[datetime]):
             raise InvalidValueError(f"instant: expected a datetime, got {type(value).__name__}")
         if value.utcoffset() is None:
             raise InvalidValueError("instant: expected an aware datetime, got a naive one")
-        return value.astimezone(UTC)
+        return value if value.tzinfo is UTC else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return the instant in UTC, whatever the time zone of the session."""
@@ -165,6 +181,11 @@ class Vector(PortableType[FloatVector]):
         """Raise `DimensionError` or `InvalidValueError` as `as_vector` does."""
         return None if value is None else as_vector(value, self.dimensions)
 
+    def process_many(self, values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
+        """Set up numpy once, which takes as long as the vector itself."""
+        with np.errstate(all="ignore"):
+            return [None if value is None else _vector(value, self.dimensions) for value in values]
+
 
 def as_vector(value: Any, dimensions: int | None = None) -> FloatVector:
     """Return `value` (list, tuple or array of numbers) as a contiguous little-endian float32 array.
@@ -173,6 +194,11 @@ def as_vector(value: Any, dimensions: int | None = None) -> FloatVector:
     that is no vector of finite numbers, or whose norm is zero or infinite in float32: its distance
     to others would be NaN.
     """
+    with np.errstate(all="ignore"):
+        return _vector(value, dimensions)
+
+
+def _vector(value: Any, dimensions: int | None) -> FloatVector:
     vector = _float32(value)
     if dimensions is not None and vector.size != dimensions:
         raise DimensionError(expected=dimensions, got=vector.size)
@@ -191,19 +217,16 @@ def _float32(value: Any) -> FloatVector:
         raise InvalidValueError(f"vector: expected numbers, got {type(value).__name__}")
     if array.ndim != 1:
         raise InvalidValueError(f"vector: expected one dimension of numbers, got {array.ndim}")
-    with np.errstate(over="ignore", under="ignore"):
-        return np.ascontiguousarray(array, dtype="<f4")
+    return np.ascontiguousarray(array, dtype="<f4")
 
 
 def _check_norm(vector: FloatVector) -> None:
+    squared = float(np.dot(vector, vector))  # NaN or infinite where any number is
+    if squared != 0.0 and math.isfinite(squared):
+        return
     if not np.isfinite(vector).all():
         raise InvalidValueError("vector: expected finite float32 numbers, found NaN or infinity")
-    with np.errstate(over="ignore", under="ignore"):
-        squared = float(np.dot(vector, vector))
-    if squared == 0.0 or not math.isfinite(squared):
-        raise InvalidValueError(
-            "vector: expected a norm that float32 can hold, found zero or infinity"
-        )
+    raise InvalidValueError("vector: expected a norm that float32 can hold, found zero or infinity")
 
 
 def check_text(value: str) -> str:
@@ -212,17 +235,19 @@ def check_text(value: str) -> str:
         raise InvalidValueError(f"text: expected str, got {type(value).__name__}")
     if "\x00" in value:
         raise InvalidValueError("text: found a NUL character, which PostgreSQL cannot store")
-    if not value.isascii() and not _encodable(value):
+    if not _is_storable(value):
         raise InvalidValueError("text: found a lone surrogate, which is no Unicode text")
     return value
 
 
-def _encodable(value: str) -> bool:
+def _is_storable(text: str) -> bool:
+    if text.isascii():
+        return "\x00" not in text
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\x00" not in text
 
 
 def check_integer(value: int) -> int:
@@ -236,9 +261,7 @@ def check_json(value: Any) -> None:
     """Raise `InvalidValueError` unless `value` is JSON that both engines can store."""
     pending = [value]
     try:
-        json.dumps(
-            value, allow_nan=False
-        )  # refuses cycles and foreign types, which a walk would not
+        _encode_json(value)  # refuses cycles and foreign types, which a walk would not
     except (TypeError, ValueError, RecursionError):
         raise InvalidValueError(
             "JSON: expected JSON values without NaN, infinity or cycles"
@@ -247,7 +270,7 @@ def check_json(value: Any) -> None:
         item = pending.pop()
         if isinstance(item, str):
             check_text(item)
-        elif isinstance(item, Mapping):
+        elif isinstance(item, dict):
             pending.extend(_checked_keys(item))
         elif isinstance(item, list | tuple):
             pending.extend(item)
@@ -265,7 +288,7 @@ def _restored(value: Any) -> Any:
     return float(value) if isinstance(value, int) and value not in INT64 else value
 
 
-def _checked_keys(item: Mapping[Any, Any]) -> Sequence[Any]:
+def _checked_keys(item: dict[Any, Any]) -> Sequence[Any]:
     if not all(isinstance(key, str) for key in item):
         raise InvalidValueError("JSON: expected text keys")
     return [*item.keys(), *item.values()]

@@ -13,7 +13,9 @@ from sqlalchemy.engine import Connection, CursorResult, MappingResult, RowMappin
 from sqlalchemy.sql import Executable
 
 from datastore.backends.base import Access
+from datastore.bulk import BulkInsert
 from datastore.errors import SchemaMissingError, UnknownNameError
+from datastore.execution import execute
 from datastore.results import RunResult
 from datastore.search import Searches
 from datastore.sql import UPSERT
@@ -77,6 +79,22 @@ class Verbs(Searches):
         with self._connection(Access.WRITE) as connection:
             return [_run(connection, *_pair(statement)) for statement in statements]
 
+    def insert_many(
+        self,
+        table: str | sa.Table,
+        rows: Iterable[Mapping[str, Any]] | Iterable[Sequence[Any]],
+        columns: Sequence[str] | None = None,
+    ) -> int:
+        """Insert rows as fast as the engine can, all or none; return how many.
+
+        They are mappings with the columns of the first, or sequences in the order of `columns`,
+        read in batches, so that memory is bounded. A row may refer to one before it, but not to one
+        after it. Values are checked, and columns that are left out are filled, as Core does it.
+        """
+        found = self.table(table)
+        with self._connection(Access.WRITE) as connection:
+            return self.backend.insert_many(connection, BulkInsert(found, rows, columns))
+
 
 def access_of(statement: object) -> Access:
     """What a query does: one that writes gets a transaction, lest a mistake be committed."""
@@ -86,15 +104,6 @@ def access_of(statement: object) -> Access:
     else:
         reads = not isinstance(text, sa.UpdateBase | sa.schema.ExecutableDDLElement)
     return Access.STATEMENT if reads else Access.WRITE
-
-
-def execute(connection: Connection, statement: Executable, params: Any) -> CursorResult[Any]:
-    """Run a statement, and make what a driver says of its arguments an error of SQLAlchemy."""
-    try:
-        return connection.execute(statement, params, execution_options={"preserve_rowcount": True})
-    except (TypeError, connection.dialect.loaded_dbapi.Warning) as error:
-        # For a value, or for several statements, that it does not even send.
-        raise exc.StatementError(type(error).__name__, None, None, error) from None
 
 
 def rows(connection: Connection, statement: Executable, params: Any) -> MappingResult:

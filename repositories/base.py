@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from itertools import islice
-from typing import Any, SupportsIndex, TypeAlias, TypeVar
+from typing import Any, SupportsIndex, TypeAlias
 
 import sqlalchemy as sa
 
@@ -14,11 +12,10 @@ from datastore import Datastore, Settings, Transaction
 from datastore.errors import InvalidValueError
 from datastore.types import check_text
 
-T = TypeVar("T")
 Session: TypeAlias = Datastore | Transaction
 
 DEFAULT_NAMESPACE = "default"
-#: Rows per statement of a bulk insert, and per page of an iteration.
+#: Records that are written together, and rows per page of an iteration.
 BATCH = 500
 #: What a column of type `Integer` holds on both engines.
 INT32 = range(-(2**31), 2**31)
@@ -38,13 +35,6 @@ class Repository:
         mine = table.c.namespace == sa.bindparam("namespace")
         statement = sa.select(sa.func.count().label("n")).select_from(table).where(mine)
         return int(self.session.query(statement, self._parameters())[0]["n"])
-
-
-def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
-    """Cut an iterable into lists of at most `size`, reading no further than it must."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def whole(what: str, value: SupportsIndex, least: int, most: float = float("inf")) -> int:

@@ -7,16 +7,18 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 from datastore import SearchHit, SearchResult, Transaction, each, upsert
+from datastore.bulk import batches
 from datastore.errors import InvalidValueError, NotFoundError
 from datastore.snippets import Marks
 from datastore.sql import Filter, condition
 from datastore.types import check_text
-from repositories.base import BATCH, INT32, Repository, batches, now, settings_of, whole
+from repositories.base import BATCH, INT32, Repository, now, settings_of, whole
 from repositories.chunking import chunk_id
 from repositories.records import Chunk
 from repositories.spaces import check_query, check_vectors
@@ -45,8 +47,11 @@ _PAGE = (
 _ROW_KEYS = sa.select(chunks.c.id, chunks.c.rid).where(
     _MINE, chunks.c.id.in_(sa.select(each(sa.bindparam("ids")).c.value))
 )
-_INSERT = sa.insert(chunks)
-_INSERT_EMBEDDING = upsert(chunk_embeddings, update=[chunk_embeddings.c.embedding])
+_PUT_EMBEDDING = upsert(chunk_embeddings, update=[chunk_embeddings.c.embedding])
+_COLUMNS = (
+    "namespace", "id", "path", "start_line", "end_line", "content", "content_hash", "metadata",
+    "created_at",
+)  # fmt: skip
 _DELETE = sa.delete(chunks).where(_MINE, chunks.c.id == sa.bindparam("id"))
 _DELETE_PATH = sa.delete(chunks).where(_MINE, chunks.c.path == sa.bindparam("path"))
 _FORGET = sa.delete(sources).where(
@@ -100,7 +105,7 @@ class ChunkRepository(Repository):
         another length than the store's.
         """
         with self.session.transaction() as transaction:
-            return sum(self._insert(transaction, batch) for batch in batches(map(_checked, items)))
+            return sum(self._insert(transaction, batch) for batch in batches(items, BATCH))
 
     def get(self, id: str) -> Chunk:
         """Return a chunk with its embedding; raise `NotFoundError` where there is none."""
@@ -132,7 +137,7 @@ class ChunkRepository(Repository):
             if removed:
                 transaction.execute(_DELETE_ROWS, [{"row": row["rid"]} for row in removed])
             self._keep(transaction, kept)
-            for batch in batches(_with_free_ids(added, {row["id"] for row, _ in kept})):
+            for batch in batches(_with_free_ids(added, {row["id"] for row, _ in kept}), BATCH):
                 self._insert(transaction, batch)
         return Replacement(len(kept), len(added), len(removed))
 
@@ -210,30 +215,37 @@ class ChunkRepository(Repository):
         return super()._parameters(model=model, **values)
 
     def _insert(self, transaction: Transaction, batch: Sequence[Chunk]) -> int:
-        transaction.execute(_INSERT, [_values(chunk, self.namespace) for chunk in batch])
+        moment = now()
+        rows = [_row(chunk, self.namespace, moment) for chunk in batch]
+        transaction.insert_many(chunks, rows, _COLUMNS)
         embedded = [chunk for chunk in batch if chunk.embedding is not None]
-        ids = [chunk.id for chunk in embedded]
-        parameters = {"namespace": self.namespace, "ids": ids}
-        keys = {row["id"]: row["rid"] for row in transaction.query(_ROW_KEYS, parameters)}
-        self._embed(transaction, [(keys[chunk.id], chunk.embedding) for chunk in embedded])
+        if embedded:
+            keys = self._keys(transaction, [chunk.id for chunk in embedded])
+            fresh = [(keys[chunk.id], chunk.embedding) for chunk in embedded]
+            transaction.insert_many(chunk_embeddings, self._embedding_rows(transaction, fresh))
         return len(batch)
+
+    def _keys(self, transaction: Transaction, ids: Sequence[str]) -> dict[str, int]:
+        rows = transaction.query(_ROW_KEYS, {"namespace": self.namespace, "ids": ids})
+        return {row["id"]: row["rid"] for row in rows}
 
     def _keep(self, transaction: Transaction, kept: Sequence[tuple[Row, Chunk]]) -> None:
         moved = [_move(row, chunk) for row, chunk in kept if _differs(row, chunk)]
         if moved:
             transaction.execute(_MOVE, moved)
         fresh = [(row["rid"], c.embedding) for row, c in kept if c.embedding is not None]
-        self._embed(transaction, fresh)
+        if fresh:
+            transaction.execute(_PUT_EMBEDDING, self._embedding_rows(transaction, fresh))
 
-    def _embed(self, transaction: Transaction, rows: Sequence[tuple[int, Any]]) -> None:
-        vectors = check_vectors(transaction, [vector for _, vector in rows])
+    def _embedding_rows(
+        self, transaction: Transaction, embeddings: Sequence[tuple[int, Any]]
+    ) -> list[dict[str, Any]]:
+        vectors = check_vectors(transaction, [vector for _, vector in embeddings])
         model = settings_of(transaction).embedding.model
-        values = [
+        return [
             {"chunk": rid, "model": model, "embedding": vector}
-            for (rid, _), vector in zip(rows, vectors, strict=True)
+            for (rid, _), vector in zip(embeddings, vectors, strict=True)
         ]
-        if values:
-            transaction.execute(_INSERT_EMBEDDING, values)
 
 
 def content_hash(content: str) -> str:
@@ -243,29 +255,36 @@ def content_hash(content: str) -> str:
 
 def _checked(chunk: Chunk) -> Chunk:
     """Return a chunk that both engines can store; raise `InvalidValueError` where there is none."""
-    for text in (chunk.id, chunk.path, chunk.content):
-        check_text(text)
+    check_text(chunk.content)
+    start, end = _lines(chunk)
+    return replace(chunk, start_line=start, end_line=end, metadata=_document(chunk))
+
+
+def _lines(chunk: Chunk) -> tuple[int, int]:
+    start = whole("start_line", chunk.start_line, 1, INT32[-1])
+    return start, whole("end_line", chunk.end_line, start, INT32[-1])
+
+
+def _document(chunk: Chunk) -> dict[str, Any]:
     if not isinstance(chunk.metadata, Mapping):
         raise InvalidValueError(
             f"metadata: expected a mapping, got {type(chunk.metadata).__name__}"
         )
-    start = whole("start_line", chunk.start_line, 1, INT32[-1])
-    end = whole("end_line", chunk.end_line, start, INT32[-1])
-    return replace(chunk, start_line=start, end_line=end, metadata=dict(chunk.metadata))
+    return dict(chunk.metadata)
 
 
-def _values(chunk: Chunk, namespace: str) -> dict[str, Any]:
-    return {
-        "namespace": namespace,
-        "id": chunk.id,
-        "path": chunk.path,
-        "start_line": chunk.start_line,
-        "end_line": chunk.end_line,
-        "content": chunk.content,
-        "content_hash": content_hash(chunk.content),
-        "metadata": chunk.metadata,
-        "created_at": chunk.created_at or now(),
-    }
+def _row(chunk: Chunk, namespace: str, moment: datetime) -> tuple[Any, ...]:
+    """Return the values of `_COLUMNS`; raise `InvalidValueError` for one that is none."""
+    return (
+        namespace,
+        check_text(chunk.id),
+        check_text(chunk.path),
+        *_lines(chunk),
+        chunk.content,
+        content_hash(check_text(chunk.content)),
+        _document(chunk),
+        chunk.created_at or moment,
+    )
 
 
 def _chunk(row: Row) -> Chunk:

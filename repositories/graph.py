@@ -12,11 +12,12 @@ from typing import Any, Literal, TypeAlias, get_args
 import sqlalchemy as sa
 
 from datastore import Text, TextArray, Transaction, each, upsert
+from datastore.bulk import batches
 from datastore.errors import InvalidValueError, NotFoundError
 from datastore.sql import excluded
 from datastore.textquery import fold
 from datastore.types import INT64, check_text
-from repositories.base import BATCH, INT32, Repository, Session, batches, is_text, now, whole
+from repositories.base import BATCH, INT32, Repository, Session, is_text, now, whole
 from repositories.records import Entity, Neighborhood, Relationship
 from repositories.tables import kg_entities, kg_entity_names, kg_mentions, kg_relationships
 
@@ -100,8 +101,6 @@ _UPSERT = upsert(
     },
 ).returning(*_ENTITY_COLUMNS)
 _ADD_NAME = upsert(kg_entity_names, key=[_name.namespace, _name.entity_id, _name.name])
-_ADD_ENTITY = sa.insert(kg_entities)
-_ADD_RELATIONSHIP = sa.insert(kg_relationships)
 _LINK = upsert(kg_mentions)
 
 
@@ -115,12 +114,14 @@ class GraphRepository(Repository):
     def add_entities(self, entities: Iterable[Entity]) -> int:
         """Insert them all, or none: an id that exists raises `UniqueViolation`. Return how many."""
         with self.session.transaction() as transaction:
-            return sum(self._add_entities(transaction, batch) for batch in batches(entities))
+            return sum(self._add_entities(transaction, batch) for batch in batches(entities, BATCH))
 
     def _add_entities(self, transaction: Transaction, batch: Sequence[Entity]) -> int:
         moment = now()
-        transaction.execute(_ADD_ENTITY, [self._entity_row(entity, moment) for entity in batch])
-        transaction.execute(_ADD_NAME, [self._name_row(entity, moment) for entity in batch])
+        transaction.insert_many(kg_entities, [self._entity_row(entity, moment) for entity in batch])
+        transaction.insert_many(
+            kg_entity_names, [self._name_row(entity, moment) for entity in batch]
+        )
         return len(batch)
 
     def upsert_entity(self, entity: Entity) -> Entity:
@@ -176,10 +177,7 @@ class GraphRepository(Repository):
         relationship of one type from one entity to another.
         """
         with self.session.transaction() as transaction:
-            return sum(
-                transaction.execute(_ADD_RELATIONSHIP, list(map(self._edge_row, batch))).changes
-                for batch in batches(relationships)
-            )
+            return transaction.insert_many(kg_relationships, map(self._edge_row, relationships))
 
     def relationships_of(
         self, entity_id: str, direction: Direction = "both", types: Iterable[str] | None = None
@@ -230,7 +228,7 @@ class GraphRepository(Repository):
         with self.session.transaction() as transaction:
             return sum(
                 transaction.execute(_LINK, [{**shared, "chunk_id": id_} for id_ in batch]).changes
-                for batch in batches(_texts(chunk_ids))
+                for batch in batches(_texts(chunk_ids), BATCH)
             )
 
     def chunks_of(self, entity_ids: Iterable[str]) -> list[str]:

@@ -12,10 +12,11 @@ import numpy as np
 import sqlalchemy as sa
 
 from datastore import Datastore, SearchResult, Transaction, upsert
+from datastore.bulk import batches
 from datastore.errors import InvalidValueError, NotFoundError
 from datastore.snippets import Marks
 from datastore.types import FloatVector
-from repositories.base import DEFAULT_NAMESPACE, batches, is_text, now
+from repositories.base import DEFAULT_NAMESPACE, is_text, now
 from repositories.chunking import chunk_text
 from repositories.chunks import WITH_EMBEDDINGS, ChunkRepository, content_hash
 from repositories.files import (

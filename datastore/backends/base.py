@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from datastore.bulk import CORE_BATCH, BulkInsert
 from datastore.definitions import IndexDefinition, Metric
 from datastore.errors import CapabilityError, DatabaseError, DatastoreError
 from datastore.results import Method
@@ -41,6 +42,7 @@ class Capability(enum.Enum):
     VECTOR_FUNCTIONS = "distances computed by a native extension"
     VECTOR_TYPE = "a column type for vectors"
     FULL_TEXT = "full-text indexes"
+    TRIGRAM = "substring search"
     BACKUP = "a consistent copy of the database file while it is in use"
 
 
@@ -134,6 +136,10 @@ class Backend:
 
     def scrub(self, error: BaseException) -> None:
         """Take values of rows and parameters out of the driver's message."""
+
+    def insert_many(self, connection: Connection, insert: BulkInsert) -> int:
+        """Insert rows within the transaction of `connection`, reading them in batches."""
+        return sum(insert.by_core(connection, values) for values in insert.batches(CORE_BATCH))
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:

@@ -8,6 +8,11 @@ import sqlalchemy as sa
 
 from datastore.elements import Nearest, OnConflict, best
 
+#: The usual constants of BM25, and those of FTS5's bm25() (SQLite manual, FTS5, 5.1.1).
+K1, B = 1.2, 0.75
+#: FTS5's least inverse document frequency: a word in more than half of the texts still counts.
+LEAST_IDF = 1e-6
+
 
 def on_conflict(element: OnConflict, compiler: Any, **kw: Any) -> str:
     """Render ON CONFLICT as PostgreSQL and SQLite (3.24 and later) write it."""

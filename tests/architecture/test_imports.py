@@ -27,6 +27,8 @@ LAYERS = (
     ("sql",),
     ("prebuilt",),
     ("results",),
+    ("execution",),
+    ("bulk",),
     ("backends",),
     ("translation",),
     ("engine",),

@@ -44,6 +44,7 @@ notes = sa.Table(
     sa.Column("embedding", Vector(3)),
 )
 words = FullTextIndex("note_words", notes.c.body)
+substrings = FullTextIndex("note_substrings", notes.c.body, tokenizer="trigram")
 vectors = VectorIndex("note_vectors", notes.c.embedding)
 
 
@@ -97,6 +98,13 @@ CASES: dict[str, tuple[Any, dict[str, list[str]]]] = {
             "postgresql": ["bm25_terms", "note_words_length", "note_words_lexemes @@", "notes.id =", "LIMIT"],
         },
     ),
+    "matching substrings": (
+        query(matching(substrings, "apple", 5, filter=notes.c.id == "a")),
+        {
+            "sqlite": ["json_each(", "CROSS JOIN notes", "datastore_places(notes.body, substring_terms.term)", "-bm25(note_substrings, 1.0)", "note_substrings MATCH", "notes.id =", "LIMIT"],
+            "postgresql": ["substring_terms", "note_substrings_length", "notes.id =", "notes.note_substrings_folded LIKE substring_terms.pattern", "strpos(", "LIMIT"],
+        },
+    ),
     "hybrid": (
         query(hybrid(words, vectors, text="apple", vector=[1, 2, 3])),
         {
@@ -142,6 +150,20 @@ CASES: dict[str, tuple[Any, dict[str, list[str]]]] = {
         {
             "sqlite": ["USING fts5(body, content='notes', content_rowid='rid'", "porter unicode61 remove_diacritics 2", "AFTER INSERT", "AFTER DELETE", "AFTER UPDATE OF rid, body", "VALUES ('rebuild')"],
             "postgresql": ["CREATE TEXT SEARCH CONFIGURATION", "note_words_lexemes tsvector GENERATED ALWAYS AS", "note_words_length integer", "USING gin (note_words_lexemes)", "IS 'datastore:"],
+        },
+    ),
+    "create trigram index": (
+        create_element(substrings.definition),
+        {
+            "sqlite": ["USING fts5(body, content='notes', content_rowid='rid'", "tokenize='trigram')", "AFTER INSERT", "VALUES ('rebuild')"],
+            "postgresql": ["CREATE COLLATION", "CREATE EXTENSION IF NOT EXISTS pg_trgm", 'note_substrings_folded text COLLATE "C" GENERATED ALWAYS AS', "note_substrings_length integer", "extname", ".gin_trgm_ops", "IS 'datastore:"],
+        },
+    ),
+    "drop trigram index": (
+        drop_element(substrings.definition),
+        {
+            "sqlite": ["DROP TRIGGER IF EXISTS note_substrings_insert", "DROP TABLE IF EXISTS note_substrings"],
+            "postgresql": ["DROP COLUMN IF EXISTS note_substrings_folded", "DROP COLUMN IF EXISTS note_substrings_length"],
         },
     ),
     "drop full-text index": (

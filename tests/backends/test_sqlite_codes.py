@@ -16,6 +16,7 @@ from datastore.backends.sqlite.codes import (
     SignCodes,
     all_unit,
     build,
+    code_products,
     pack,
     unit,
 )
@@ -50,6 +51,15 @@ def test_a_code_has_a_bit_for_each_positive_number(dimensions: int, rows: int) -
     assert np.bitwise_count(words).sum(axis=0).tolist() == (vectors > 0).sum(axis=1).tolist()
 
 
+@given(st.integers(1, 200), st.integers(1, 20))
+def test_the_product_with_a_code_is_that_with_its_signs(dimensions: int, rows: int) -> None:
+    random = np.random.default_rng(dimensions)
+    vectors = random.standard_normal((rows, dimensions)).astype(np.float32)
+    query = random.standard_normal(dimensions).astype(np.float32)
+    expected = np.sign(vectors) @ query
+    assert code_products(pack(vectors), query) == pytest.approx(expected, abs=1e-3)
+
+
 def test_candidates_hold_the_nearest_vectors() -> None:
     vectors = clustered(20_000)
     codes = codes_of(vectors)
@@ -67,8 +77,9 @@ def test_candidates_come_nearest_first_and_begin_with_an_equal_vector() -> None:
     for key in (0, 1234, 2999):
         found = codes.nearest(vectors[key], 50)
         assert found[0] == key
-        apart = codes.bits_apart(vectors[key])[found]
-        assert (np.diff(apart.astype(int)) >= 0).all()
+        centered = unit(vectors[key : key + 1]) - codes.center
+        products = code_products(codes.words, centered[0])[found]
+        assert (np.diff(products) <= 0).all()
 
 
 def test_candidates_are_chosen_among_the_keys_asked_for() -> None:
@@ -87,9 +98,9 @@ def test_vectors_without_negative_numbers_are_told_apart() -> None:
 
 
 def test_vectors_whose_signs_tell_too_little_are_found_out() -> None:
-    noise = np.random.default_rng(3).standard_normal((20_000, 32)).astype(np.float32)
+    noise = np.random.default_rng(3).standard_normal((20_000, 4)).astype(np.float32)
     assert codes_of(noise).needed is None
-    assert codes_of(clustered(20_000)).needed is not None
+    assert codes_of(clustered(20_000, 256)).needed is not None
 
 
 def test_calibration_takes_more_candidates_for_vectors_that_need_more() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from datastore import Datastore, FullTextIndex, RowKey, Text, Vector, VectorIndex
+from datastore.textquery import Tokenizer
 
 DIMENSIONS = 4
 
@@ -24,7 +25,8 @@ class Notes:
         metric: str = "cosine",
         dimensions: int | None = DIMENSIONS,
         weights: Mapping[str, float] | None = None,
-        language: str = "english",
+        language: str | None = None,
+        tokenizer: Tokenizer = "words",
     ) -> None:
         self.metadata = sa.MetaData()
         self.table = sa.Table(
@@ -39,7 +41,12 @@ class Notes:
         )
         self.vectors = VectorIndex("note_vectors", self.table.c.embedding, metric=metric)  # type: ignore[arg-type]
         self.words = FullTextIndex(
-            "note_words", self.table.c.title, self.table.c.body, weights=weights, language=language
+            "note_words",
+            self.table.c.title,
+            self.table.c.body,
+            weights=weights,
+            language=language,
+            tokenizer=tokenizer,
         )
 
     def over(self, store: Datastore) -> Datastore:

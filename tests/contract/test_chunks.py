@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -82,6 +84,24 @@ def test_add_many_adds_all_or_none(chunks: ChunkRepository) -> None:
 
     with pytest.raises(RuntimeError):
         chunks.add_many(failing())
+    assert chunks.count() == 0
+
+
+def test_add_many_holds_a_batch_at_a_time(chunks: ChunkRepository) -> None:
+    def endless(size: int) -> Iterator[Chunk]:
+        for number in itertools.count():
+            if number == size:
+                raise LookupError("the source has dried up")
+            yield chunk(f"id-{number}", f"text {number}", embedding=[1.0 + number] * 256)
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(LookupError):
+            chunks.add_many(endless(10_000))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * 2**20  # together they take more than 20 MiB
     assert chunks.count() == 0
 
 

@@ -36,6 +36,7 @@ from datastore import (
 )
 from datastore.errors import DatabaseError, MigrationError, SchemaMissingError, SchemaTooNewError
 from datastore.schema import search_indexes
+from datastore.textquery import Tokenizer
 from repositories.tables import chunk_embeddings, chunks, metadata, sources
 
 REVISIONS = ("0001", "0002", "0003")
@@ -197,6 +198,7 @@ def host(
     metric: str = "cosine",
     words: tuple[str, ...] = ("title", "body"),
     weights: dict[str, float] | None = None,
+    tokenizer: Tokenizer = "words",
     vectors: bool = True,
 ) -> sa.MetaData:
     """The tables of a host application, in one of their versions."""
@@ -217,7 +219,8 @@ def host(
     if vectors:
         VectorIndex("article_vectors", table.c.embedding, metric=metric)  # type: ignore[arg-type]
     if words:
-        FullTextIndex("article_words", *(table.c[name] for name in words), weights=weights)
+        columns = (table.c[name] for name in words)
+        FullTextIndex("article_words", *columns, weights=weights, tokenizer=tokenizer)
     return tables
 
 
@@ -308,6 +311,7 @@ class TestAutogenerate:
             {"words": ("title",)},
             {"words": ("body", "title")},
             {"weights": {"title": 2.0}},
+            {"tokenizer": "trigram"},
             {"dimensions": 4},
             {"dimensions": None},
         ],

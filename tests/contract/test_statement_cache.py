@@ -18,6 +18,7 @@ NOTES = Notes()
 TABLE = NOTES.table
 OTHER_VECTORS = VectorIndex("other_vectors", TABLE.c.embedding, metric="l2")
 OTHER_WORDS = FullTextIndex("other_words", TABLE.c.body)
+SUBSTRINGS = FullTextIndex("note_substrings", TABLE.c.body, tokenizer="trigram")
 
 
 def ranked(hits: Any) -> sa.Select[Any]:
@@ -39,6 +40,14 @@ CONSTRUCTS: dict[str, tuple[Callable[[Any], Any], tuple[Any, Any]]] = {
     ),
     "matching with a filter": (
         lambda value: ranked(matching(NOTES.words, "apple bolt", filter=TABLE.c.kind == value)),
+        ("even", "odd"),
+    ),
+    "matching substrings": (
+        lambda value: ranked(matching(SUBSTRINGS, value[0], value[1])),
+        (("ppl", 1), ("pp lou", 5)),
+    ),
+    "matching substrings with a filter": (
+        lambda value: ranked(matching(SUBSTRINGS, "ppl lo", filter=TABLE.c.kind == value)),
         ("even", "odd"),
     ),
     "hybrid": (
@@ -132,6 +141,7 @@ class TestAnotherText:
         for one, other in (
             (nearest(NOTES.vectors, [3, 4, 1, 1]), nearest(OTHER_VECTORS, [3, 4, 1, 1])),
             (matching(NOTES.words, "apple"), matching(OTHER_WORDS, "apple")),
+            (matching(OTHER_WORDS, "apple"), matching(SUBSTRINGS, "apple")),
         ):
             statements = [self.measured(hits) for hits in (one, other)]
             answers = [[tuple(r.values()) for r in store.query(s)] for s in statements]

@@ -19,6 +19,7 @@ from datastore.definitions import (
 )
 from datastore.errors import ConfigurationError
 from datastore.schema import search_indexes
+from datastore.textquery import TOKENIZERS
 
 names = st.text(min_size=1)
 schemas = st.none() | names
@@ -29,7 +30,7 @@ vectors = st.builds(
 full_texts = st.builds(
     FullTextIndexDefinition, names, names, schemas, names,
     st.lists(names, min_size=1).map(tuple),
-    st.lists(st.floats(0.01, 100), min_size=1).map(tuple), names,
+    st.lists(st.floats(0.01, 100), min_size=1).map(tuple), names, st.sampled_from(TOKENIZERS),
 )  # fmt: skip
 
 
@@ -65,6 +66,11 @@ def table(**columns: Any) -> sa.Table:
         (lambda t: FullTextIndex("i", t.c.body, weights={"body": 0}), "weights"),
         (lambda t: FullTextIndex("i", t.c.body, weights={"body": -1}), "weights"),
         (lambda t: FullTextIndex("i", t.c.body, language="klingon"), "language"),
+        (lambda t: FullTextIndex("i", t.c.body, tokenizer="letters"), "words, trigram"),
+        (
+            lambda t: FullTextIndex("i", t.c.body, tokenizer="trigram", language="english"),
+            "no language",
+        ),
         (lambda t: FullTextIndex("i", t.c.body, table(body=Text()).c.body), "no column body"),
         (lambda t: VectorIndex("i", t.c.v, of=table(x=Text())), "foreign key"),
     ],

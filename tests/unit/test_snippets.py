@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datastore.snippets import LENGTH, snippet
+from datastore.textquery import TOKENIZERS, Tokenizer
 
 FILLER = "nothing to see here " * 20
 
@@ -53,9 +54,34 @@ def test_another_language_marks_the_very_word() -> None:
     assert snippet("run running", "run", language="simple") == "**run** running"
 
 
-@given(st.text(), st.text(), st.integers(10, 200))
-def test_any_text_and_query_give_a_part_of_the_text(text: str, query: str, length: int) -> None:
-    shown = snippet(text, query, marks=("", ""), length=length)
+@pytest.mark.parametrize(
+    ("text", "query", "expected"),
+    [
+        ("全文検索エンジン", "検索", "全文**検索**エンジン"),
+        ("call foo.bar(x) or FOO.BAR(y)", "o.bar(", "call fo**o.bar(**x) or FO**O.BAR(**y)"),
+        ("banana", "ana", "b**anana**"),
+        ("abcdef", "abcd cdef", "**abcdef**"),
+        ("İstanbul, ΟΔΟΣ", "stan οδος", "İ**stan**bul, **ΟΔΟΣ**"),
+        ("two  words\nhere", '"words here"', "two **words here**"),
+        ("apple -pie", "+apple -pie", "**apple** -pie"),
+        ("nothing of it", "apple", "nothing of it"),
+    ],
+)
+def test_matched_substrings_stand_between_the_marks(text: str, query: str, expected: str) -> None:
+    assert snippet(text, query, tokenizer="trigram") == expected
+
+
+def test_text_without_spaces_is_cut_around_the_match() -> None:
+    shown = snippet("日" * 500 + "検索" + "月" * 500, "検索", tokenizer="trigram")
+    assert "日**検索**月" in shown
+    assert len(shown) <= LENGTH + len("**" * 2 + "…" * 2)
+
+
+@given(st.text(), st.text(), st.integers(10, 200), st.sampled_from(TOKENIZERS))
+def test_any_text_and_query_give_a_part_of_the_text(
+    text: str, query: str, length: int, tokenizer: Tokenizer
+) -> None:
+    shown = snippet(text, query, tokenizer=tokenizer, marks=("", ""), length=length)
     assert len(shown) <= length + 2
     assert shown.strip("…").strip() in " ".join(text.split())
 

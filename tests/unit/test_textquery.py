@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.textquery import MAX_LENGTH, MAX_WORDS, Occur, Term, TextQuery, fold
+from datastore.textquery import (
+    MAX_LENGTH,
+    MAX_WORDS,
+    Occur,
+    Term,
+    TextQuery,
+    fold,
+    fold_case,
+)
 
 anything = st.text(st.characters())
 MUST, MUST_NOT = Occur.MUST, Occur.MUST_NOT
@@ -98,3 +106,52 @@ def test_a_long_query_is_cut() -> None:
 
 def test_other_languages_have_no_stop_words() -> None:
     assert words("the apple", "simple") == ["the", "apple"]
+
+
+def substrings(text: str) -> tuple[Term, ...]:
+    return TextQuery.parse(text, "simple", "trigram").terms
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("", []),
+        (" \t\u3000", []),
+        ("検索 foo.bar( C++", [Term(("検索",)), Term(("foo.bar(",)), Term(("C++",))]),
+        ("the Apple", [Term(("the",)), Term(("Apple",))]),
+        ('"a  b " " "', [Term(("a  b ",))]),
+        ('+foo -bar +"x y" -"z"', [
+            Term(("foo",), MUST),
+            Term(("bar",), MUST_NOT),
+            Term(("x y",), MUST),
+            Term(("z",), MUST_NOT),
+        ]),
+        ("--help a-b -> *p", [Term(("--help",)), Term(("a-b",)), Term(("->",)), Term(("*p",))]),
+        ("appl* +検索* **", [Term(("appl",)), Term(("検索",), MUST), Term(("**",))]),
+        ('print("hi")', [Term(("print(",)), Term(("hi",)), Term((")",))]),
+        ("a\0b \ud800", [Term(("a",)), Term(("b",))]),
+    ],
+)  # fmt: skip
+def test_terms_of_a_trigram_index_are_substrings(text: str, terms: list[Term]) -> None:
+    assert substrings(text) == tuple(terms)
+
+
+@given(anything)
+def test_any_text_is_a_query_for_substrings(text: str) -> None:
+    for term in substrings(text):
+        (substring,) = term.words
+        assert substring.strip()
+        substring.encode()
+
+
+def test_a_long_query_for_substrings_is_cut() -> None:
+    assert len(substrings("apple " * 10_000)) == MAX_WORDS
+    assert substrings("x" * 10**6) == (Term(("x" * MAX_LENGTH,)),)
+
+
+@given(anything)
+def test_folding_by_case_keeps_every_place(text: str) -> None:
+    folded = fold_case(text)
+    assert len(folded) == len(text)
+    assert fold_case(folded.replace("\ufffe", "")) == folded.replace("\ufffe", "")
+    assert [fold_case(character) for character in text] == list(folded)

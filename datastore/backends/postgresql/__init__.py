@@ -18,10 +18,11 @@ from datastore.backends.base import (
     SearchObjects,
     ServerReport,
 )
-from datastore.backends.postgresql import search  # noqa: F401 - registers its handlers
-from datastore.backends.postgresql.errors import REMEDY, scrub, translate
+from datastore.backends.postgresql import bulk, search  # noqa: F401 - registers its handlers
+from datastore.backends.postgresql.errors import REMEDY, TRIGRAM_REMEDY, scrub, translate
 from datastore.backends.postgresql.indexes import search_objects
 from datastore.backends.postgresql.types import read_vectors_as_binary, register_vectors
+from datastore.bulk import BulkInsert
 from datastore.definitions import Metric
 from datastore.errors import DatastoreError
 
@@ -44,7 +45,12 @@ class PostgreSQLBackend(Backend):
     display_name = "PostgreSQL"
     exact_floats = 8_000_000  # 12 to 15 ms: 20,000 vectors of 384 numbers, 5,000 of 1,536
     declared = frozenset(
-        {Capability.VECTOR_TYPE, Capability.VECTOR_FUNCTIONS, Capability.FULL_TEXT}
+        {
+            Capability.VECTOR_TYPE,
+            Capability.VECTOR_FUNCTIONS,
+            Capability.FULL_TEXT,
+            Capability.TRIGRAM,
+        }
     )
 
     def create_engine(self, url: sa.URL, settings: Settings, *, create: bool) -> Engine:
@@ -61,7 +67,7 @@ class PostgreSQLBackend(Backend):
         )
 
     def attach(self, engine: Engine) -> None:
-        """Teach its connections vectors, in both directions."""
+        """Teach its connections vectors, in both directions, and COPY."""
 
         @event.listens_for(engine, "checkout")
         def checkout(connection: Any, record: Any, _proxy: Any) -> None:
@@ -70,19 +76,26 @@ class PostgreSQLBackend(Backend):
                 record.info[_PREPARED] = _prepare(connection)
 
         read_vectors_as_binary(engine)
+        bulk.run_copies(engine)
 
     def probe(self, connection: Connection) -> ServerReport:
-        """Look for pgvector."""
+        """Look for pgvector and pg_trgm."""
         version = str(connection.exec_driver_sql("SHOW server_version").scalar_one())
-        row = connection.exec_driver_sql(
-            "SELECT default_version, installed_version FROM pg_available_extensions "
-            "WHERE name = 'vector'"
-        ).first()
-        available, installed = row or (None, None)
+        rows = connection.exec_driver_sql(
+            "SELECT name, default_version, installed_version FROM pg_available_extensions "
+            "WHERE name IN ('vector', 'pg_trgm')"
+        )
+        extensions = {name: (available, installed) for name, available, installed in rows}
         capabilities = {Capability.FULL_TEXT}
-        if available or installed:
+        if "vector" in extensions:
             capabilities |= {Capability.VECTOR_TYPE, Capability.VECTOR_FUNCTIONS}
-        return ServerReport(version, frozenset(capabilities), (_finding(available, installed),))
+        if "pg_trgm" in extensions:
+            capabilities.add(Capability.TRIGRAM)
+        findings = (
+            _finding(*extensions.get("vector", (None, None))),
+            _substring_finding("pg_trgm" in extensions),
+        )
+        return ServerReport(version, frozenset(capabilities), findings)
 
     def execution_options(self, access: Access) -> Mapping[str, Any]:
         """Commit single statements by themselves; read from one snapshot that refuses writes."""
@@ -100,6 +113,12 @@ class PostgreSQLBackend(Backend):
     def scrub(self, error: BaseException) -> None:
         """Take out DETAIL, and the prose that quotes values."""
         scrub(error)
+
+    def insert_many(self, connection: Connection, insert: BulkInsert) -> int:
+        """Send rows by COPY in its binary format."""
+        if insert.is_plain(connection.dialect):
+            return bulk.insert_many(connection, insert)
+        return super().insert_many(connection, insert)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:
@@ -171,3 +190,10 @@ def _finding(available: str | None, installed: str | None) -> Finding:
             "vectors", f"pgvector {available} is available", remedy="run `datastore upgrade`"
         )
     return Finding("vectors", "no pgvector on this server", ok=False, remedy=REMEDY)
+
+
+def _substring_finding(available: bool) -> Finding:
+    # None of our own tables needs it, so that nothing is wrong without.
+    if available:
+        return Finding("substrings", "pg_trgm is available")
+    return Finding("substrings", "no pg_trgm on this server", remedy=TRIGRAM_REMEDY)

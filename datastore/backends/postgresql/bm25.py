@@ -16,18 +16,16 @@ import sqlalchemy as sa
 
 from datastore.backends.postgresql.indexes import (
     CONFIGURATIONS,
+    column_text,
     folded,
     labels,
     length_column,
     lexemes_column,
 )
+from datastore.backends.standard import K1, LEAST_IDF, B
 from datastore.definitions import FullTextIndexDefinition
 from datastore.elements import Matching
 
-#: The usual constants of BM25, and those of FTS5's bm25() (SQLite manual, FTS5, 5.1.1).
-K1, B = 1.2, 0.75
-#: FTS5's least inverse document frequency: a word in more than half of the texts still counts.
-LEAST_IDF = 1e-6
 #: The first pass scores texts with the rarest terms: so many times the limit, before it stops.
 FIRST_PASS = 4
 #: A tsvector holds at most so many positions of one lexeme (PostgreSQL manual, 12.11).
@@ -111,15 +109,12 @@ def _order(element: Matching) -> str:
 
 def _candidates(element: Matching, compiler: Any, terms: str) -> sa.Select[*tuple[Any, ...]]:
     """Select the rows that hold one of `terms` and fulfil the query's conditions and the filter."""
-    index, quote = element.index, compiler.preparer.quote
-
-    def column(name: str) -> str:
-        # Percent signs in names are doubled already, and literal_column() doubles them again.
-        table = compiler.preparer.format_table(index.target)
-        return f"{table}.{quote(name)}".replace("%%", "%")
-
-    lexemes = column(lexemes_column(index.definition))
-    length: sa.ColumnElement[int] = sa.literal_column(column(length_column(index.definition)))
+    index = element.index
+    lexemes, length_text = (
+        column_text(index.target, name, compiler)
+        for name in (lexemes_column(index.definition), length_column(index.definition))
+    )
+    length: sa.ColumnElement[int] = sa.literal_column(length_text)
     conditions = (
         f"{lexemes} @@ (SELECT query FROM {terms})",
         f"coalesce({lexemes} @@ (SELECT query FROM bm25_narrowing), true)",

@@ -67,6 +67,15 @@ REMEDY = (
     "install pgvector on the server, then run CREATE EXTENSION vector (or datastore upgrade) as a "
     "role that may create extensions"
 )
+TRIGRAM_REMEDY = (
+    "install PostgreSQL's contrib modules on the server (the package postgresql-contrib of Debian "
+    "and of Red Hat), then run CREATE EXTENSION pg_trgm as a role that may create extensions"
+)
+#: What an extension is needed for, what people call it, and how to get it.
+_EXTENSIONS = {
+    "vector": ("vectors", "pgvector", REMEDY),
+    "pg_trgm": ("substring search", "pg_trgm", TRIGRAM_REMEDY),
+}
 _QUOTED = re.compile(r'"([^"]+)"')
 
 # libpq reports a failed connection without a code: here alone the message decides.
@@ -91,8 +100,9 @@ def translate(error: Any) -> DatastoreError:
         return _without_code(error, name)
     if code in _CONSTRAINTS:
         return _constraint(error, code)
-    if _of_extension(error):
-        return CapabilityError("vectors", found=_prose(error), needed="pgvector", remedy=REMEDY)
+    if extension := _extension(error):
+        feature, needed, remedy = _EXTENSIONS[extension]
+        return CapabilityError(feature, found=_prose(error), needed=needed, remedy=remedy)
     if code.startswith("22") or code == _TOO_MUCH:
         return InvalidValueError(f"a value is not valid for its type ({name}, {code})")
     if code == _UNDEFINED_TABLE:
@@ -126,9 +136,11 @@ def _without_code(error: Any, name: str) -> DatastoreError:
     return ConnectionFailedError(next(reasons, "the connection to the server failed"))
 
 
-def _of_extension(error: Any) -> bool:
+def _extension(error: Any) -> str | None:
     # The place in the server's source is the same in every language of its messages.
-    return error.diag.source_file == "extension.c" and "vector" in _primary(error)
+    if error.diag.source_file != "extension.c":
+        return None
+    return next((name for name in _EXTENSIONS if name in _primary(error)), None)
 
 
 def _prose(error: Any) -> str:

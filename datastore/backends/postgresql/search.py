@@ -8,13 +8,19 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.postgresql.bm25 import bm25
+from datastore.backends.postgresql.trigram import trigram_bm25
 from datastore.backends.standard import exact_nearest, on_conflict
 from datastore.elements import Each, Matching, Nearest, OnConflict, binary_order, distance
 
 _OPERATORS = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}
 compiles(OnConflict, "postgresql")(on_conflict)
 compiles(Nearest, "postgresql")(exact_nearest)
-compiles(Matching, "postgresql")(bm25)
+
+
+@compiles(Matching, "postgresql")
+def _matching(element: Matching, compiler: Any, **kw: Any) -> str:
+    render = trigram_bm25 if element.index.tokenizer == "trigram" else bm25
+    return render(element, compiler, **kw)
 
 
 @compiles(distance, "postgresql")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from typing import Any, TypeAlias
 
@@ -17,7 +18,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.types import UserDefinedType
 
-from datastore.textquery import TextQuery, TextQueryType
+from datastore.backends.substrings import substrings
+from datastore.textquery import TRIGRAM, TextQuery, TextQueryType, fold_case
 from datastore.types import (
     FloatVector,
     JSONDocument,
@@ -26,6 +28,9 @@ from datastore.types import (
     Vector,
     register_dialect_type,
 )
+
+#: More ways than these in which a term overlaps itself are not looked for one by one.
+MOST_OVERLAPS = 4
 
 # A function of one value; the protocols that SQLAlchemy declares for them are private.
 Processor: TypeAlias = Any
@@ -88,6 +93,44 @@ def terms_document(query: TextQuery) -> str:
     return json.dumps(terms, ensure_ascii=False)
 
 
+class SubstringsDocument(TermsDocument):
+    """The substrings of a query as a JSON array, each with what finds it; the server folds them."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: Any) -> Processor:
+        """Send text."""
+        return substrings_document
+
+    def literal_processor(self, dialect: Any) -> Processor:
+        """Render a text literal."""
+        quoted = _text_literal(dialect)
+        return lambda value: quoted(substrings_document(value))
+
+
+def substrings_document(query: TextQuery) -> str:
+    """Render the substrings, with patterns for LIKE and a regular expression that looks ahead."""
+    given = substrings(query)
+    for row in given:
+        term = row["term"]
+        row["indexed"] = len(term) >= TRIGRAM
+        row["pattern"] = _anywhere(term)
+        row["doubled"] = _doubled(term)
+        row["regex"] = "(?=" + re.sub(r"[!-/:-@\[-`{-~]", r"\\\g<0>", term) + ")"
+    return json.dumps(given, ensure_ascii=False)
+
+
+def _doubled(term: str) -> list[str]:
+    """Return patterns of the texts in which a term overlaps itself, or of all, were they many."""
+    folded = fold_case(term)
+    found = [n for n in range(1, len(term)) if folded.endswith(folded[:n])]
+    return ["%"] if len(found) > MOST_OVERLAPS else [_anywhere(term + term[n:]) for n in found]
+
+
+def _anywhere(text: str) -> str:
+    return "%" + re.sub(r"[\\%_]", r"\\\g<0>", text) + "%"
+
+
 class BinaryText(UserDefinedType[str]):
     """TEXT whose columns are compared and sorted by code point.
 
@@ -132,6 +175,10 @@ def _to_text(array: FloatVector) -> str:
     return "[" + ",".join(map(repr, array.tolist())) + "]"
 
 
+_HEADER = struct.Struct(">HH")
+_BIG_ENDIAN = np.dtype(">f4")
+
+
 class VectorBinaryDumper(Dumper):
     """The wire format of pgvector's `vector_send`: dimensions, zero, big-endian floats."""
 
@@ -140,7 +187,7 @@ class VectorBinaryDumper(Dumper):
     def dump(self, obj: VectorValue) -> Buffer:
         """Return the wire bytes."""
         array = obj.array
-        return struct.pack(">HH", array.size, 0) + array.astype(">f4").tobytes()
+        return b"".join((_HEADER.pack(array.size, 0), array.astype(_BIG_ENDIAN).data))
 
 
 class VectorTextDumper(Dumper):
@@ -241,4 +288,8 @@ register_dialect_type(Text, "postgresql", lambda _: BinaryText())
 register_dialect_type(TextArray, "postgresql", lambda _: TextList())
 register_dialect_type(JSONDocument, "postgresql", lambda _: postgresql.JSONB(none_as_null=True))
 register_dialect_type(Vector, "postgresql", lambda vector: PgVector(vector.dimensions))
-register_dialect_type(TextQueryType, "postgresql", lambda _: TermsDocument())
+register_dialect_type(
+    TextQueryType,
+    "postgresql",
+    lambda query: SubstringsDocument() if query.tokenizer == "trigram" else TermsDocument(),
+)

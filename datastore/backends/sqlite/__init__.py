@@ -21,7 +21,7 @@ from datastore.backends.base import (
     SearchObjects,
     ServerReport,
 )
-from datastore.backends.sqlite import search, types  # noqa: F401 - registers handlers and types
+from datastore.backends.sqlite import bulk, search, types  # noqa: F401 - registers handlers and types
 from datastore.backends.sqlite.candidates import Candidates
 from datastore.backends.sqlite.connection import (
     ACCESS,
@@ -31,15 +31,19 @@ from datastore.backends.sqlite.connection import (
     open_by_uri,
 )
 from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
-from datastore.backends.sqlite.errors import scrub, translate
+from datastore.backends.sqlite.errors import TEXT_REMEDY, scrub, translate
 from datastore.backends.sqlite.files import PrivateDirectory, check_url, file_uri, is_in_memory
 from datastore.backends.sqlite.indexes import search_objects, vector_spaces
+from datastore.bulk import BulkInsert
 from datastore.definitions import FullTextIndexDefinition, Metric, VectorIndexDefinition
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
 from datastore.results import Method
 
 if TYPE_CHECKING:
     from datastore.settings import Settings
+
+#: The tokenizer is as old as 3.34, what our statement is made of as 3.35 (SQLite release history).
+TRIGRAM_SINCE = (3, 35)
 
 
 class SQLiteBackend(Backend):
@@ -48,7 +52,14 @@ class SQLiteBackend(Backend):
     name = "sqlite"
     driver = "pysqlite"
     display_name = "SQLite"
-    declared = frozenset({Capability.VECTOR_FUNCTIONS, Capability.FULL_TEXT, Capability.BACKUP})
+    declared = frozenset(
+        {
+            Capability.VECTOR_FUNCTIONS,
+            Capability.FULL_TEXT,
+            Capability.TRIGRAM,
+            Capability.BACKUP,
+        }
+    )
 
     def __init__(self) -> None:
         self._lock = WriterLock()
@@ -124,6 +135,8 @@ class SQLiteBackend(Backend):
             capabilities.add(Capability.VECTOR_FUNCTIONS)
         if "fts5" in modules:
             capabilities.add(Capability.FULL_TEXT)
+            if tuple(map(int, version.split("."))) >= TRIGRAM_SINCE:
+                capabilities.add(Capability.TRIGRAM)
         driver = Driver(connection.dialect.loaded_dbapi)  # type: ignore[arg-type]
         return ServerReport(
             version, frozenset(capabilities), tuple(_findings(driver, frozenset(capabilities)))
@@ -144,6 +157,12 @@ class SQLiteBackend(Backend):
     def scrub(self, error: BaseException) -> None:
         """Take out what SQLite quotes, unless it stands in the statement."""
         scrub(error)
+
+    def insert_many(self, connection: Connection, insert: BulkInsert) -> int:
+        """Insert several rows by one statement."""
+        if insert.is_plain(connection.dialect):
+            return bulk.insert_many(connection, insert)
+        return super().insert_many(connection, insert)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:
@@ -226,8 +245,11 @@ def _findings(driver: Driver, capabilities: frozenset[Capability]) -> Iterator[F
     found = "sqlite-vec is loaded" if native else "sqlite-vec is not loaded; numpy does its work"
     yield Finding("vectors", found, ok=native, remedy="" if native else REMEDY)
     text = Capability.FULL_TEXT in capabilities
-    remedy = "" if text else "use a SQLite that was built with FTS5: pip install 'pysqlite3>=0.6.1'"
-    yield Finding("full text", "FTS5" if text else "no FTS5", ok=text, remedy=remedy)
+    yield Finding("full text", "FTS5" if text else "no FTS5", text, "" if text else TEXT_REMEDY)
+    trigrams = Capability.TRIGRAM in capabilities
+    found = "FTS5's trigrams" if trigrams else "no trigrams in this FTS5"
+    # None of our own tables needs it, so that nothing is wrong without.
+    yield Finding("substrings", found, remedy="" if trigrams else TEXT_REMEDY)
 
 
 def _orphans(connection: Connection) -> Counter[tuple[str, str]]:

@@ -31,7 +31,7 @@ from urllib.parse import quote
 import numpy as np
 
 from datastore.backends.base import Backend
-from datastore.backends.sqlite.codes import Keys, Matrix, SignCodes, build
+from datastore.backends.sqlite.codes import POOL, Keys, Matrix, SignCodes, build
 from datastore.backends.sqlite.indexes import log_table
 from datastore.definitions import VectorIndexDefinition, from_fingerprint
 
@@ -187,7 +187,8 @@ class Candidates:
         among = request.among()
         if (image.codes.keys if among is None else among).size <= 2 * wanted:
             return _everything(request.filter)
-        keys = image.codes.nearest(request.query, request.spread * wanted, among).tolist()
+        spread = request.spread * wanted
+        keys = image.codes.nearest(request.query, spread, among, pool=POOL * wanted).tolist()
         late = image.changed_since(request.newest)
         return json.dumps(
             {

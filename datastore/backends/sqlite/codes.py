@@ -1,9 +1,11 @@
 """Sign-bit codes: a bit for each number of a vector, by which candidates are found in memory.
 
 Two vectors that point the same way have the same signs, so that the number of bits in which their
-codes differ tells roughly how far they are apart, at a thirty-second of the memory. Roughly is
-enough to choose candidates, whose distances are then computed. How many it takes is measured on the
-vectors themselves, and vectors that signs tell too little of are found out by it.
+codes differ tells roughly how far they are apart, at a thirty-second of the memory. Of those with
+the fewest, the codes are then compared with the numbers of the query rather than their signs, which
+tells several times more. That is enough to choose candidates, whose distances are then computed.
+How many it takes is measured on the vectors themselves, and vectors that signs tell too little of
+are found out by it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,9 @@ Matrix: TypeAlias = NDArray[np.float32]
 HITS = (10, 100)
 #: The least candidates for them, which real embeddings need for a recall of 0.99, and the most:
 #: beyond it, computing every distance is about as fast.
-FEWEST, MOST = (320, 1000), (1280, 12800)
+FEWEST, MOST = (200, 800), (1280, 12800)
+#: So many codes for each candidate are compared with the numbers of the query.
+POOL = 8
 #: The recall that calibration wants, and the least that it settles for.
 WANTED_RECALL, LEAST_RECALL = 0.99, 0.95
 #: How many vectors stand for the queries.
@@ -38,6 +42,8 @@ PARENTS = 2
 UNIT_TOLERANCE = 1e-3
 #: Codes that are compared at a time, so that what is computed stays in the processor's cache.
 BLOCK = 16_384
+#: The bits of each value of an octet, as 1 and -1.
+_SIGNS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1) * np.float32(2) - 1
 
 
 @dataclass(frozen=True)
@@ -69,30 +75,22 @@ class SignCodes:
         exponent = math.log(many / few) / math.log(HITS[1] / HITS[0])
         return max(limit, int(few * (max(limit, HITS[0]) / HITS[0]) ** exponent))
 
-    def nearest(self, query: FloatVector, count: int, among: Keys | None = None) -> Keys:
-        """Return the keys of the `count` codes nearest to that of `query`, nearest first."""
+    def nearest(
+        self, query: FloatVector, count: int, among: Keys | None = None, pool: int = 0
+    ) -> Keys:
+        """Return the keys of the `count` codes nearest to `query`, nearest first.
+
+        They are taken from the `pool` (`POOL * count` unless given) with the fewest bits apart.
+        """
         keys, words = self.keys, self.words
         if among is not None:
             chosen = np.flatnonzero(np.isin(keys, among))
             keys, words = keys[chosen], words[:, chosen]
-        apart = self.bits_apart(query, words)
-        if count < keys.size:
-            best = np.argpartition(apart, count)[:count]
-            keys, apart = keys[best], apart[best]
-        return keys[np.argsort(apart, kind="stable")]
-
-    def bits_apart(
-        self, query: FloatVector, words: NDArray[np.uint64] | None = None
-    ) -> NDArray[np.uint16]:
-        """Return in how many bits each code differs from that of `query`."""
-        words = self.words if words is None else words
-        code = pack(unit(query[np.newaxis]) - self.center)[:, 0]
-        apart = np.zeros(words.shape[1], dtype=np.uint16)
-        for start in range(0, apart.size, BLOCK):
-            block = slice(start, start + BLOCK)
-            for word, bits in zip(words, code, strict=True):
-                apart[block] += np.bitwise_count(word[block] ^ bits)
-        return apart
+        centered = unit(query[np.newaxis]) - self.center
+        fewest = first(bits_apart(words, pack(centered)), max(pool or POOL * count, count))
+        products = code_products(words[:, fewest], centered[0])
+        best = first(-products, count)
+        return keys[fewest[best[np.argsort(-products[best], kind="stable")]]]
 
     def changed(self, gone: Keys, keys: Keys, vectors: Matrix) -> SignCodes:
         """Return the codes without those of `gone`, and with those of new vectors."""
@@ -174,11 +172,39 @@ class Neighbours:
 
     @staticmethod
     def _ranks(codes: SignCodes, query: FloatVector, keys: Keys) -> NDArray[np.int64]:
-        """Return, for each of `keys`, how many other codes are as near as its own."""
-        apart = codes.bits_apart(query)
-        order = np.argsort(codes.keys, kind="stable")
-        of_keys = apart[order[np.searchsorted(codes.keys, keys, sorter=order)]]
-        return np.searchsorted(np.sort(apart), of_keys, side="right") - 1
+        """Return how many codes are nearer than that of each of `keys`; all, for one not chosen."""
+        found = codes.nearest(query, POOL * MOST[0], pool=POOL * MOST[0])
+        order = np.argsort(found, kind="stable")
+        places = np.minimum(np.searchsorted(found, keys, sorter=order), found.size - 1)
+        return np.where(found[order[places]] == keys, order[places], codes.keys.size)
+
+
+def first(measure: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Return where the `count` smallest are, in no order."""
+    if count >= measure.size:
+        return np.arange(measure.size)
+    return np.argpartition(measure, count)[:count]
+
+
+def bits_apart(words: NDArray[np.uint64], code: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    """Return in how many bits each column of `words` differs from the one of `code`."""
+    apart = np.zeros(words.shape[1], dtype=np.uint16)
+    for start in range(0, apart.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        for word, bits in zip(words, code[:, 0], strict=True):
+            apart[block] += np.bitwise_count(word[block] ^ bits)
+    return apart
+
+
+def code_products(words: NDArray[np.uint64], query: FloatVector) -> NDArray[np.float32]:
+    """Return the inner product of `query` with each code, its bits standing for 1 and -1."""
+    octets = np.ascontiguousarray(words.T).view(np.uint8)
+    padded = np.zeros(octets.shape[1] * 8, dtype=np.float32)
+    padded[: query.size] = query
+    # What each value of each octet adds, looked up instead of computed anew for every code.
+    added: NDArray[np.float32] = (padded.reshape(-1, 8) @ _SIGNS.T).ravel()
+    places = octets + np.arange(0, added.size, 256, dtype=np.int64)
+    return np.asarray(added[places].sum(axis=1), dtype=np.float32)
 
 
 def unit(vectors: Matrix) -> Matrix:

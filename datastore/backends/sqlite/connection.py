@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from datastore.backends.base import Access
 from datastore.backends.sqlite.candidates import Candidates
 from datastore.backends.sqlite.driver import can_load_extensions
-from datastore.backends.sqlite.functions import register_distances
+from datastore.backends.sqlite.functions import register_distances, register_substrings
 from datastore.errors import DatabaseError, TransientError
 
 logger = logging.getLogger("datastore")
@@ -87,6 +87,7 @@ def prepare(connection: Any, *, wal: bool = True, busy_timeout: float = BUSY_TIM
     cursor.close()
     native = load_sqlite_vec(connection)
     register_distances(connection, native=native)
+    register_substrings(connection)
     return native
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from datastore.backends.prose import stands_in_statement, without_values
 from datastore.errors import (
+    CapabilityError,
     CheckViolation,
     ConnectionFailedError,
     CorruptDatabaseError,
@@ -25,6 +26,8 @@ from datastore.errors import (
     UniqueViolation,
     UnknownNameError,
 )
+
+TEXT_REMEDY = "use a current SQLite that was built with FTS5: pip install 'pysqlite3>=0.6.1'"
 
 #: Primary result codes (https://sqlite.org/rescode.html), with what they say to a user.
 _PRIMARY: dict[int, tuple[type[DatabaseError], str]] = {
@@ -54,6 +57,7 @@ _CONSTRAINTS: dict[int, tuple[type[IntegrityError], str]] = {
 _CONSTRAINT_WORDS = {"CHECK": 275, "FOREIGN KEY": 787, "NOT NULL": 1299, "UNIQUE": 2067}
 _TOO_BIG, _MISMATCH = 18, 20
 # SQLITE_ERROR (1) is what everything else is called, so here alone the message decides.
+_NO_FULL_TEXT = re.compile(r"no such module: fts5|no such tokenizer: \w+")
 _NO_TABLE = re.compile(r"no such table: ([\w.]+)")
 # From sqlite-vec, and from a function in Python.
 _NOT_COMPARABLE = re.compile(r"^Vector dimension mis|^user-defined function raised exception")
@@ -107,6 +111,9 @@ def _without_code(error: Any, name: str) -> DatastoreError:
 
 def _by_message(error: Any, name: str) -> DatastoreError:
     message = str(error)
+    if found := _NO_FULL_TEXT.search(message):
+        needed = "FTS5 and its tokenizers (SQLite 3.35)"
+        return CapabilityError("full text", found=found[0], needed=needed, remedy=TEXT_REMEDY)
     if found := _NO_TABLE.search(message):
         name = _name(error, found[1])
         return SchemaMissingError(f"there is no table {name}", table=name.rpartition(".")[2])

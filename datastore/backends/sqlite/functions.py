@@ -1,18 +1,26 @@
-"""Distances in numpy, registered as SQL functions where sqlite-vec has none or cannot be loaded."""
+"""What SQLite cannot do by itself, registered as SQL functions.
+
+Distances in numpy, where sqlite-vec has none or cannot be loaded; and for substrings that FTS5
+cannot match, how often they stand in a text, and the logarithm, which some builds of SQLite lack.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from datastore.textquery import fold_case
 from datastore.types import FloatVector
 
 #: The functions of sqlite-vec that the search uses, so that one statement serves both.
 COSINE, L2 = "vec_distance_cosine", "vec_distance_l2"
 #: sqlite-vec 0.1.9 has no inner product.
 NEGATIVE_PRODUCT = "datastore_negative_product"
+PLACES, LN = "datastore_places", "datastore_ln"
 
 
 Blob: TypeAlias = bytes | None
@@ -53,3 +61,22 @@ def register_distances(connection: Any, *, native: bool) -> None:
     if not native:
         connection.create_function(COSINE, 2, cosine_distance, deterministic=True)
         connection.create_function(L2, 2, l2_distance, deterministic=True)
+
+
+def places(text: str | None, term: str) -> int:
+    """Count the places of `term` in `text`, both folded by case, overlapping ones too."""
+    folded, wanted = _folded(text or ""), fold_case(term)
+    count, at = 0, folded.find(wanted)
+    while at >= 0:
+        count, at = count + 1, folded.find(wanted, at + 1)
+    return count
+
+
+# Each text is asked for twice: whether a term is in it at all, and how often.
+_folded = lru_cache(maxsize=8)(fold_case)
+
+
+def register_substrings(connection: Any) -> None:
+    """Add the functions of a search for substrings."""
+    connection.create_function(PLACES, 2, places, deterministic=True)
+    connection.create_function(LN, 1, math.log, deterministic=True)

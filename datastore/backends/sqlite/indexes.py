@@ -35,10 +35,12 @@ from datastore.definitions import (
 )
 from datastore.types import MAX_DIMENSIONS
 
-#: Stemming by Porter's algorithm for English; every language folds case and accents.
+#: By tokenizer and language. Stemming by Porter's algorithm for English; words are folded by case
+#: and accents, substrings by case.
 _TOKENIZERS = {
-    "english": "porter unicode61 remove_diacritics 2",
-    "simple": "unicode61 remove_diacritics 2",
+    ("words", "english"): "porter unicode61 remove_diacritics 2",
+    ("words", "simple"): "unicode61 remove_diacritics 2",
+    ("trigram", "simple"): "trigram",
 }
 _FULL_TEXT_TRIGGERS = ("insert", "delete", "update")
 _DOOR_TRIGGERS = ("insert", "update")
@@ -125,9 +127,10 @@ def _create_full_text_index(element: CreateFullTextIndex, compiler: Any, **_: An
     definition, quote = element.definition, compiler.preparer.quote
     index, table, key = quote(definition.name), _table(definition, quote), quote(definition.key)
     columns = ", ".join(map(quote, definition.columns))
+    tokenizer = _TOKENIZERS[definition.tokenizer, definition.language]
     virtual = (
         f"CREATE VIRTUAL TABLE {index} USING fts5({columns}, content='{_text(definition.table)}', "
-        f"content_rowid='{_text(definition.key)}', tokenize='{_TOKENIZERS[definition.language]}')"
+        f"content_rowid='{_text(definition.key)}', tokenize='{tokenizer}')"
     )
     # An update first takes the old words out: an external-content table cannot look them up later.
     fresh = f"new.{key}, {_row('new', definition, quote)}"

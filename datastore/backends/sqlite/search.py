@@ -9,10 +9,11 @@ from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.sqlite.functions import COSINE, L2, NEGATIVE_PRODUCT
 from datastore.backends.sqlite.nearest import nearest
+from datastore.backends.sqlite.trigram import matching_substrings
 from datastore.backends.standard import on_conflict, parenthesised
 from datastore.elements import Each, Matching, Nearest, OnConflict, best, binary_order, distance
 
-# Of the two expressions that a query is bound as: see types.MatchExpressions.
+# Of what a query is bound as: see types.MatchExpressions.
 _EXPRESSIONS: tuple[sa.ColumnElement[str], ...] = (
     sa.literal_column("'$[0]'"),
     sa.literal_column("'$[1]'"),
@@ -42,11 +43,20 @@ def _each(element: Each, compiler: Any, **kw: Any) -> str:
 
 @compiles(Matching, "sqlite")
 def _matching(element: Matching, compiler: Any, **kw: Any) -> str:
+    matched = matched_by_fts5(element, compiler)
+    if element.index.tokenizer == "trigram":
+        return matching_substrings(matched, element, compiler, **kw)
+    rows = matched.subquery("scanned")
+    return parenthesised(best(rows, "relevance", element, descending=True), compiler, **kw)
+
+
+def matched_by_fts5(element: Matching, compiler: Any) -> sa.Select[*tuple[Any, ...]]:
+    """Select key, id and `relevance` of the rows that FTS5 matches."""
     index = element.index
     words = sa.table(index.name, sa.column("rowid"), sa.column(index.name))
     ranking, narrowing = (sa.func.json_extract(element.query, path) for path in _EXPRESSIONS)
     matches = words.c[index.name].op("MATCH")
-    rows = (
+    return (
         sa.select(
             index.key.label("key"),
             index.public_id.label("id"),
@@ -55,9 +65,7 @@ def _matching(element: Matching, compiler: Any, **kw: Any) -> str:
         .select_from(words.join(index.target, index.key == words.c.rowid))
         .where(matches(ranking), _narrowed(words, index.name, narrowing), element.condition)
         .correlate(None)
-        .subquery("scanned")
     )
-    return parenthesised(best(rows, "relevance", element, descending=True), compiler, **kw)
 
 
 def _narrowed(words: Any, name: str, narrowing: Any) -> sa.ColumnElement[bool]:

@@ -1,0 +1,197 @@
+"""Many rows by COPY in its binary format, within the transaction of the connection.
+
+The binary format trusts what it is given: the bytes of an integer are a date to the server if the
+column is one. So the server is asked for the types of the columns, and a batch is copied only if
+each value is of a Python class that stands for its column's type in full. All else goes by Core,
+which has the server convert: columns of other types (enumerations, domains, intervals and so on),
+text for a number, numbers of numpy.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.types.json import Json, Jsonb
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+
+from datastore.backends.postgresql.types import VectorValue
+from datastore.bulk import BulkInsert, Values
+from datastore.execution import refusals
+
+#: Rows for each COPY. They are read before it begins, so that whoever yields them may use the
+#: connection, and take the time they need. Each COPY costs about as much as 50 vectors of 1536
+#: dimensions, or 1000 rows of a few short texts.
+ROWS = 4000
+#: Rows that are checked while the server stores those before them.
+PART = 250
+#: With fewer rows than these, COPY and asking for the types take longer than Core's inserts.
+FEW = 10
+#: The execution option that holds what is to be copied.
+_PARTS = "datastore_copy"
+
+
+@dataclass(frozen=True)
+class _Wire:
+    """The Python classes whose values a type takes in the binary format, if `suits` all of them."""
+
+    classes: frozenset[type]
+    suits: Callable[[Iterable[Any]], bool]
+
+    def takes(self, values: Sequence[Any]) -> bool:
+        if not self.classes.issuperset(map(type, values)):
+            return False
+        return self.suits(value for value in values if value is not None)
+
+
+def _wire(*classes: type, suits: Callable[[Iterable[Any]], bool] = lambda _: True) -> _Wire:
+    return _Wire(frozenset((type(None), *classes)), suits)
+
+
+def _within(bits: int) -> Callable[[Iterable[int]], bool]:
+    # psycopg cuts off what is too long.
+    numbers = range(-(2 ** (bits - 1)), 2 ** (bits - 1))
+    return lambda values: all(value in numbers for value in values)
+
+
+def _aware(values: Iterable[datetime.datetime]) -> bool:
+    return all(value.utcoffset() is not None for value in values)
+
+
+def _naive(values: Iterable[datetime.datetime]) -> bool:
+    return all(value.tzinfo is None for value in values)
+
+
+def _texts(values: Iterable[list[Any]]) -> bool:
+    return all(type(item) is str for value in values for item in value)
+
+
+#: By the name that psycopg knows a type by.
+_WIRES: Mapping[str, _Wire] = {
+    "bool": _wire(bool),
+    "int2": _wire(int, bool, suits=_within(16)),
+    "int4": _wire(int, bool, suits=_within(32)),
+    "int8": _wire(int, bool, suits=_within(64)),
+    "float8": _wire(float),
+    "numeric": _wire(decimal.Decimal),
+    "text": _wire(str),
+    "varchar": _wire(str),
+    "text[]": _wire(list, suits=_texts),
+    "bytea": _wire(bytes, psycopg.Binary),
+    "date": _wire(datetime.date),
+    "timestamp": _wire(datetime.datetime, suits=_naive),
+    "timestamptz": _wire(datetime.datetime, suits=_aware),
+    "uuid": _wire(uuid.UUID),
+    "json": _wire(Json),
+    "jsonb": _wire(Jsonb),
+    "vector": _wire(VectorValue),
+}
+# A view, a rule or a policy for rows: COPY ignores or refuses them.
+_TYPES = sa.text("""\
+SELECT a.attname AS name, a.atttypid AS type
+FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+WHERE c.oid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped
+AND c.relkind IN ('r', 'p') AND NOT c.relhasrules AND NOT row_security_active(c.oid)""")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """The number of a column's type, and what it takes."""
+
+    oid: int
+    wire: _Wire
+
+
+def run_copies(engine: Engine) -> None:
+    """Let statements of this engine with our execution option be run as COPY.
+
+    They then have the errors, the log and the events of any other statement.
+    """
+
+    @event.listens_for(engine, "do_execute")
+    def do_execute(cursor: Any, statement: str, _parameters: Any, context: Any) -> bool:
+        parts = context.execution_options.get(_PARTS)
+        if parts is None:
+            return False
+        with cursor.copy(statement) as copy:
+            copy.set_types(parts.types)
+            for values in parts:
+                for row in zip(*values, strict=True):
+                    copy.write_row(row)
+        return True
+
+
+def insert_many(connection: Connection, insert: BulkInsert) -> int:
+    """Insert rows, by COPY where they are many; return their number."""
+    columns: Sequence[_Column] = ()
+    count = 0
+    for values in insert.batches(ROWS):
+        if not columns and len(values[0]) >= FEW:
+            columns = _columns(connection, insert)
+        rest = values
+        if columns:
+            parts = _Parts(insert, columns, values, connection.dialect)
+            count += _copy(connection, insert, parts)
+            rest = parts.rest
+        count += insert.by_core(connection, rest) if rest[0] else 0
+    return count
+
+
+class _Parts:
+    """A batch in parts, as far as all of a part can be copied; `rest` is what remains."""
+
+    def __init__(
+        self, insert: BulkInsert, columns: Sequence[_Column], values: Values, dialect: sa.Dialect
+    ) -> None:
+        self._insert, self._columns, self._dialect = insert, columns, dialect
+        self.rest = values
+
+    @property
+    def types(self) -> Sequence[int]:
+        """The numbers of the columns' types."""
+        return [column.oid for column in self._columns]
+
+    def __iter__(self) -> Iterator[Values]:
+        while self.rest[0]:
+            bound = self._insert.bound([values[:PART] for values in self.rest], self._dialect)
+            if not all(c.wire.takes(v) for c, v in zip(self._columns, bound, strict=True)):
+                return
+            self.rest = [values[PART:] for values in self.rest]
+            yield bound
+
+
+def _copy(connection: Connection, insert: BulkInsert, parts: _Parts) -> int:
+    table, names = insert.names(connection)
+    with refusals(connection):
+        return connection.exec_driver_sql(
+            f"COPY {_single(table)} ({_single(names)}) FROM STDIN (FORMAT BINARY)",
+            execution_options={_PARTS: parts},
+        ).rowcount
+
+
+def _columns(connection: Connection, insert: BulkInsert) -> Sequence[_Column]:
+    """Ask for the types of the columns; return none of them where not all can be copied."""
+    table, _ = insert.names(connection)
+    rows = connection.execute(_TYPES, {"table": _single(table)})
+    types = {row.name: row.type for row in rows}
+    wires = _wires(connection)
+    oids = [types.get(column.name, 0) for column in insert.columns]  # no type has number 0
+    return [_Column(oid, wires[oid]) for oid in oids] if wires.keys() >= set(oids) else []
+
+
+def _wires(connection: Connection) -> Mapping[int, _Wire]:
+    driver_connection: Any = connection.connection.driver_connection
+    known = driver_connection.adapters.types
+    return {known.get_oid(name): wire for name, wire in _WIRES.items() if known.get(name)}
+
+
+def _single(name: str) -> str:
+    # Undo what is meant for statements with parameters, which COPY has none of.
+    return name.replace("%%", "%")
