@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from benchmarks.data import Vectors
 from benchmarks.metrics import overlap
-from benchmarks.workbench import Workbench, bulk_insert, settle
+from benchmarks.workbench import Workbench, settle
 from datastore import Datastore, FullTextIndex, Text, Vector, VectorIndex
 
 #: One row in so many is of one group: a filter by group keeps 1 % of the rows.
@@ -53,9 +53,9 @@ def fill(
     bench: Workbench, store: Datastore, stored: np.ndarray, bodies: Sequence[str] = ()
 ) -> Datastore:
     """Load vectors with their texts, or with a short text each, and make the store ready."""
-    bulk_insert(store, texts, _text_rows(len(stored), bodies))
-    bulk_insert(
-        store, vectors, ({"text": n, "embedding": vector} for n, vector in enumerate(stored))
+    store.insert_many(texts, _text_rows(len(stored), bodies))
+    store.insert_many(
+        vectors, ({"text": n, "embedding": vector} for n, vector in enumerate(stored))
     )
     return settle(bench, store)
 

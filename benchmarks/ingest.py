@@ -14,7 +14,7 @@ from pgvector.sqlalchemy import VECTOR
 from benchmarks.case import Case, Outcome, outcome_of_rates, outcome_of_times, rate, times
 from benchmarks.data import rfc_chunks, synthetic_vectors
 from benchmarks.measure import Contestant, measure
-from benchmarks.workbench import BULK_VERB, WireVector, Workbench, bulk_insert, drain
+from benchmarks.workbench import WireVector, Workbench, drain
 from datastore import Datastore, Text, Vector, VectorIndex
 from repositories import Chunk, ChunkRepository
 from repositories.chunks import content_hash
@@ -65,7 +65,7 @@ def vectors_postgresql(bench: Workbench, method: str) -> Outcome:
     raw.execute("CREATE TABLE bare (id integer PRIMARY KEY, embedding vector(1536) NOT NULL)")
     rows = [{"id": number, "embedding": vector} for number, vector in enumerate(vectors)]
     ways: dict[str, Callable[[Any], object]] = {
-        BULK_VERB: lambda _: bulk_insert(store, items, rows),
+        "insert_many": lambda _: store.insert_many(items, rows),
         "executemany": lambda _: store.execute(sa.insert(items), rows),
     }
     measured = measure(
@@ -112,7 +112,7 @@ def vectors_beside_pgvector_sqlalchemy(bench: Workbench) -> Outcome:
 
     measured = measure(
         [
-            Contestant(f"datastore, {BULK_VERB}", lambda _: bulk_insert(store, items, rows),
+            Contestant("datastore, insert_many", lambda _: store.insert_many(items, rows),
                        drain(raw, "items")),
             Contestant("pgvector.sqlalchemy, executemany", load, drain(raw, "items")),
         ],
@@ -165,7 +165,7 @@ def chunks_postgresql(bench: Workbench) -> Outcome:
 
 def rows_sqlite(bench: Workbench) -> Outcome:
     """Load rows without a search index."""
-    size = bench.size(20_000, 2_000)
+    size = 20_000
     store = bench.sqlite(_notes)
     raw = bench.raw_sqlite(store)
     names = [column.name for column in notes.columns]
@@ -181,7 +181,7 @@ def rows_sqlite(bench: Workbench) -> Outcome:
 
     measured = measure(
         [
-            Contestant(f"datastore, {BULK_VERB}", lambda _: bulk_insert(store, notes, rows), empty),
+            Contestant("datastore, insert_many", lambda _: store.insert_many(notes, rows), empty),
             Contestant("sqlite3, executemany", lambda _: load(raw, statement, values), empty),
             Contestant("datastore, executemany",
                        lambda _: store.execute(sa.insert(notes), rows), empty),
@@ -250,15 +250,9 @@ def _without_full_text(store: Datastore, bare: Any) -> None:
         bare.execute(row["sql"])
 
 
-NO_VERB = (
-    "the store has no verb for many rows yet: they go through executemany, a dictionary each"
-    if BULK_VERB == "execute"
-    else ""
-)
-
 CASES = [
     Case("vectors-copy", "Bulk load of vectors, PostgreSQL", "psycopg, COPY BINARY",
-         rate(0.9), lambda bench: vectors_postgresql(bench, BULK_VERB), NO_VERB),
+         rate(0.9), lambda bench: vectors_postgresql(bench, "insert_many")),
     Case("vectors-executemany", "Vectors by executemany, PostgreSQL", "psycopg, COPY BINARY",
          rate(0.6), lambda bench: vectors_postgresql(bench, "executemany")),
     Case("vectors-pgvector", "Bulk load of vectors, PostgreSQL", "pgvector.sqlalchemy",
@@ -266,9 +260,7 @@ CASES = [
     Case("chunks-postgresql", "Chunks with full text, PostgreSQL", "psycopg, COPY",
          rate(0.8), chunks_postgresql),
     Case("rows-sqlite", "Bulk load of rows, SQLite", "sqlite3, executemany",
-         times(1.5), rows_sqlite, NO_VERB),
+         times(1.5), rows_sqlite),
     Case("chunks-sqlite", "Chunks with full text, SQLite", "sqlite3, executemany, no full text",
-         times(7), chunks_sqlite,
-         "triggers bring each row into FTS5 by itself, in bare sqlite3 as here; FTS5 built once "
-         "afterwards takes a fraction of it"),
+         times(7), chunks_sqlite),
 ]  # fmt: skip

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from benchmarks.case import Case, Outcome, outcome_of_times, times
 from benchmarks.data import SEED, rfc_chunks
 from benchmarks.measure import Contestant, Skipped, measure
-from benchmarks.workbench import Workbench, bulk_insert, settle
+from benchmarks.workbench import Workbench, settle
 from datastore import Datastore, FullTextIndex, Text
 from datastore.textquery import STOP_WORDS
 
@@ -60,7 +60,7 @@ def questions(size: int, count: int) -> list[str]:
 
 def filled(bench: Workbench, store: Datastore, size: int) -> Datastore:
     """Load the texts and make the store ready."""
-    bulk_insert(store, texts, ({"id": n, "body": body} for n, body in enumerate(collection(size))))
+    store.insert_many(texts, ({"id": n, "body": body} for n, body in enumerate(collection(size))))
     return settle(bench, store)
 
 

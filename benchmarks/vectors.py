@@ -22,7 +22,7 @@ from benchmarks.collection import (
 )
 from benchmarks.data import Vectors, enlarged_vectors, real_vectors
 from benchmarks.measure import Contestant, Measured, Skipped, measure
-from benchmarks.workbench import WireVector, Workbench, bulk_insert
+from benchmarks.workbench import WireVector, Workbench
 from datastore import Datastore, SearchResult, Vector, VectorIndex
 
 Search = Callable[[np.ndarray], list[int]]
@@ -46,9 +46,9 @@ def real() -> Vectors:
     return real_vectors(20_000)
 
 
-def large(bench: Workbench) -> Vectors:
+def large() -> Vectors:
     """Return more vectors than there are real ones."""
-    return enlarged_vectors(100_000) if not bench.quick else enlarged_vectors(25_000)
+    return enlarged_vectors(100_000)
 
 
 def queries(bench: Workbench, data: Vectors) -> np.ndarray:
@@ -197,7 +197,7 @@ def sqlite_filtered_half(bench: Workbench) -> Outcome:
 
 def sqlite_large(bench: Workbench) -> Outcome:
     """Search many vectors beside a product in memory."""
-    data = large(bench)
+    data = large()
     store = sqlite_store(bench, data)
     searches = {
         "datastore": verb(store),
@@ -210,7 +210,7 @@ def sqlite_large(bench: Workbench) -> Outcome:
 
 def postgresql_exact(bench: Workbench) -> Outcome:
     """Compare every vector of many."""
-    data = large(bench)
+    data = large()
     store = fill(bench, bench.postgresql(metadata), data.stored)
     searches = {
         "datastore, exact": verb(store, exact=True),
@@ -298,7 +298,7 @@ def storage(bench: Workbench) -> Outcome:
     data = real()
     store = bench.sqlite(_alone)
     rows = ({"id": number, "embedding": vector} for number, vector in enumerate(data.stored))
-    bulk_insert(store, alone, rows)
+    store.insert_many(alone, rows)
     store.optimize()
     vec0 = bench.raw_sqlite()
     vec0.execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -176,18 +176,6 @@ class _WireLoader(Loader):
 
     def load(self, data: Buffer) -> np.ndarray:
         return np.frombuffer(data, ">f4", offset=4).astype("<f4")
-
-
-#: The store's verb for many rows, where it has one.
-BULK_VERB = "insert_many" if hasattr(Datastore, "insert_many") else "execute"
-
-
-def bulk_insert(store: Datastore, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert rows by the store's fastest verb."""
-    if BULK_VERB == "execute":
-        store.execute(sa.insert(table), list(rows))
-    else:
-        getattr(store, BULK_VERB)(table, rows)
 
 
 def settle(bench: Workbench, store: Datastore) -> Datastore:
