@@ -67,7 +67,8 @@ def compare(
 ) -> Outcome:
     """Time searches, and count what each found of the ten nearest among `rows`."""
     asked = queries(bench, data)
-    timed = asked[: 2_000_000 // len(data.stored)]  # scans of many rows take their time
+    # Scans of many rows take their time.
+    timed = asked[: bench.size(2_000_000, 600_000) // len(data.stored)]
     measured = measure(
         [Contestant(name, search) for name, search in searches.items()], list(timed), bench.rounds
     )
