@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import snowballstemmer
-
-from datastore.textquery import TextQuery, Tokenizer, fold, fold_case
+from datastore.folding import WORD, fold
+from datastore.stemming import stemmer
+from datastore.textquery import TextQuery, Tokenizer, fold_case
 
 #: Characters of a snippet, about two lines.
 LENGTH = 160
@@ -21,9 +20,7 @@ ELLIPSIS = "…"
 
 Marks: TypeAlias = tuple[str, str]
 
-_TOKEN = re.compile(r"[^\W_]+")
-#: The stemmers of the languages that full-text indexes know; the others leave words as they are.
-_ALGORITHMS = {"english": "porter"}
+_TOKEN = re.compile(f"{WORD}+")
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def snippet(
     if tokenizer == "trigram":
         matches = list(_joined(_substrings(flat, parsed)))
     else:
-        matches = list(_words(flat, parsed, _stemmer(language)))
+        matches = list(_words(flat, parsed, stemmer(language)))
     start, end = _window(flat, matches, length)
     shown = [match for match in matches if start <= match.start and match.end <= end]
     before, after = (ELLIPSIS if start > 0 else ""), (ELLIPSIS if end < len(flat) else "")
@@ -123,12 +120,3 @@ def _marked(text: str, start: int, end: int, matches: Sequence[_Match], marks: M
         parts += [text[at : match.start], marks[0], text[match.start : match.end], marks[1]]
         at = match.end
     return "".join([*parts, text[at:end]])
-
-
-@lru_cache
-def _stemmer(language: str) -> Callable[[str], str]:
-    algorithm = _ALGORITHMS.get(language)
-    if algorithm is None:
-        return lambda word: word
-    stemmer: Any = snowballstemmer.stemmer(algorithm)
-    return lru_cache(maxsize=10_000)(stemmer.stemWord)

@@ -8,9 +8,10 @@
 | `-pear`          | no text with it; `-"green pear"` likewise                                 |
 | `appl*`          | words that begin so                                                       |
 
-Everything else that is no letter or digit separates words. A sign counts only directly before a
-word or a quotation mark and after a space, an asterisk only directly after two or more letters, and
-a quotation mark only where a second one follows, so that no input has a syntax to get wrong.
+Everything else that is no letter or digit separates words (see `datastore.folding`). A sign counts
+only directly before a word or a quotation mark and after a space, an asterisk only directly after
+two or more letters, and a quotation mark only where a second one follows, so that no input has a
+syntax to get wrong.
 
 Of a trigram index the terms are substrings: what stands between white space, punctuation included
 (`foo.bar(`), or all between two quotation marks, its spaces included. A substring may go on anyway,
@@ -21,7 +22,6 @@ from __future__ import annotations
 
 import enum
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,11 +32,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 from datastore.errors import InvalidValueError
+from datastore.folding import WORD, fold
 from datastore.types import PortableType
 
 #: Longer queries are cut: a query is a question, and its cost grows with every word.
 MAX_LENGTH = 2_000
 MAX_WORDS = 64
+#: Bytes in UTF-8 of the longest word that every engine indexes; longer ones are not asked for.
+MAX_WORD_BYTES = 2_046
 #: Shorter prefixes are words: too many words begin with one letter.
 MIN_PREFIX = 2
 
@@ -46,11 +49,8 @@ TOKENIZERS: tuple[Tokenizer, ...] = get_args(Tokenizer)
 #: The characters of one entry of a trigram index; shorter substrings are not in it.
 TRIGRAM = 3
 
-_TOKEN = re.compile(r'([+-](?=["\w]))?(?:"([^"]*)"|([^\s"]+)|")')
-_WORD = re.compile(r"[^\W_]+")
-_PREFIX = re.compile(r"[^\W_]\*$")
-# The accents that FTS5's unicode61 folds away when it is told `remove_diacritics 2`.
-_COMBINING = re.compile("[\u0300-\u036f]")
+_TOKEN = re.compile(rf'([+-](?="|_*{WORD}))?(?:"([^"]*)"|([^\s"]+)|")')
+_PREFIX = re.compile(rf"{WORD}\*$")
 # No engine stores them: see types.check_text.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -144,21 +144,25 @@ def _parse(text: str, language: str, tokenizer: Tokenizer) -> TextQuery:
     for term in _without_stop_words(list(_terms(text)), language):
         words = term.words[:room]
         room -= len(words)
-        if words:
+        # Less than what is to be excluded would exclude more.
+        if words and (words == term.words or term.occur is not Occur.MUST_NOT):
             terms.append(Term(words, term.occur, term.prefix and words == term.words))
     return TextQuery(tuple(terms))
 
 
-def _terms(text: str) -> Iterator[Term]:
+def _terms(text: str) -> Iterator[tuple[Term, bool]]:
+    """Yield the terms of a text, each with whether it is a bare word."""
     for sign, phrase, bare in _TOKEN.findall(text):
-        words = tuple(fold(phrase or bare).split())
-        prefix = _PREFIX.search(bare) is not None and len(words[-1]) >= MIN_PREFIX
+        folded = fold(phrase or bare).split()
+        words = tuple(word for word in folded if len(word.encode()) <= MAX_WORD_BYTES)
+        is_whole = words[-1:] == tuple(folded[-1:])
+        prefix = bool(_PREFIX.search(bare) and words and is_whole and len(words[-1]) >= MIN_PREFIX)
         occur = _OCCUR[sign]
         if words and (phrase or occur is not Occur.SHOULD):
-            yield Term(words, occur, prefix)
+            yield Term(words, occur, prefix), False
         elif words:
-            yield from (Term((word,)) for word in words[:-1])
-            yield Term(words[-1:], occur, prefix)
+            yield from ((Term((word,)), True) for word in words[:-1])
+            yield Term(words[-1:], occur, prefix), not prefix
 
 
 def _substrings(text: str) -> Iterator[Term]:
@@ -168,23 +172,12 @@ def _substrings(text: str) -> Iterator[Term]:
             yield Term((substring,), _OCCUR[sign])
 
 
-def _without_stop_words(terms: list[Term], language: str) -> list[Term]:
+def _without_stop_words(terms: list[tuple[Term, bool]], language: str) -> list[Term]:
     stop_words = STOP_WORDS.get(language, frozenset())
-
-    def is_asked_for(term: Term) -> bool:
-        plain = term.occur is Occur.SHOULD and len(term.words) == 1 and not term.prefix
-        return not plain or term.words[0] not in stop_words
-
-    asked = [term for term in terms if is_asked_for(term)]
-    return asked if any(term.occur is not Occur.MUST_NOT for term in asked) else terms
-
-
-def fold(text: str) -> str:
-    """Return the words of `text`, lower-cased and without accents, a space between two of them."""
-    # Composed again, or the letters of some scripts (Hangul, Kana) would stay in pieces.
-    plain = unicodedata.normalize("NFC", _COMBINING.sub("", unicodedata.normalize("NFD", text)))
-    # The sigma at the end of a Greek word is the same letter to FTS5.
-    return " ".join(_WORD.findall(plain)).lower().replace("ς", "σ")
+    asked = [t for t, is_bare in terms if not is_bare or t.words[0] not in stop_words]
+    if any(term.occur is not Occur.MUST_NOT for term in asked):
+        return asked
+    return [term for term, _ in terms]
 
 
 def fold_case(text: str) -> str:

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from datastore import Text, TextArray, Transaction, each, upsert
 from datastore.bulk import batches
 from datastore.errors import InvalidValueError, NotFoundError
+from datastore.folding import fold
 from datastore.sql import excluded
-from datastore.textquery import fold
 from datastore.types import INT64, check_text
 from repositories.base import BATCH, INT32, Repository, Session, is_text, now, whole
 from repositories.records import Entity, Neighborhood, Relationship

@@ -66,6 +66,21 @@ class ServerReport:
 
 
 @dataclass(frozen=True)
+class IndexStatistics:
+    """How a search index is doing.
+
+    `size` is in bytes of the database, None where it cannot be told; `memory` in bytes that each
+    process takes for it. `uncoded` rows are in no approximate index, and measured one by one;
+    `dead` entries stand for what is gone, until somebody clears up.
+    """
+
+    size: int | None = None
+    memory: int = 0
+    uncoded: int = 0
+    dead: int = 0
+
+
+@dataclass(frozen=True)
 class SearchObjects:
     """The search indexes of a database, and the tables, columns and indexes that they consist of.
 
@@ -163,6 +178,12 @@ class Backend:
         settings = self.search_settings
         given = None if settings is None else settings.exact_floats
         return self.exact_floats if given is None else given
+
+    def index_statistics(
+        self, connection: Connection, definition: IndexDefinition
+    ) -> IndexStatistics:
+        """Look how a search index is doing."""
+        return IndexStatistics()
 
     def search_method(self) -> tuple[Method, tuple[str, ...]]:
         """Return how vectors are searched, and notes for the reader."""

@@ -52,6 +52,10 @@ def describe_store(store: Datastore) -> dict[str, Any]:
         "embedding": store.settings.embedding.model_dump(),
         "capabilities": sorted(capability.name.lower() for capability in store.capabilities),
         "tables": {name: _count(store, name) for name in _tables(store, schema)},
+        "memory": {
+            "needed": sum(_memory(store, definition) for definition in schema.search_indexes),
+            "allowed": store.backend.memory_limit,
+        },
         "search_indexes": [
             _index(definition)
             for definition in sorted(schema.search_indexes, key=lambda each: each.name)
@@ -93,6 +97,15 @@ def _count(store: Datastore, table: str) -> int | None:
     return int(row["rows"]) if row else None
 
 
+def _memory(store: Datastore, definition: IndexDefinition) -> int:
+    """Return the bytes that a process takes for an index; 0 where that cannot be found out."""
+    try:
+        with reading(store) as connection:
+            return store.backend.index_statistics(connection, definition).memory
+    except DatabaseError:
+        return 0
+
+
 def _index(definition: IndexDefinition) -> dict[str, Any]:
     return {"kind": definition.kind} | asdict(definition)
 
@@ -107,6 +120,10 @@ def _rows(document: dict[str, Any]) -> Iterator[tuple[str | Text, ...]]:
     length = space["dimensions"] or "unset"
     yield _row("embedding", f"model {space['model']}, dimensions {length}, {space['metric']}")
     yield _row("server can", ", ".join(document["capabilities"]).replace("_", " ") or "nothing")
+    memory = document["memory"]
+    if memory["needed"]:
+        yield _row("memory", f"{memory['needed']:,} bytes for vectors' codes, in each process "
+                   f"that searches; {memory['allowed']:,} are allowed")  # fmt: skip
     tables = (f"{name}: {_amount(rows)}" for name, rows in document["tables"].items())
     yield _row("tables", "\n".join(tables) or "none")
     indexes = (f"{each['name']}: {_over(each)}" for each in document["search_indexes"])

@@ -20,6 +20,7 @@ from datastore.cli.doctor import doctor
 from datastore.cli.info import info
 from datastore.cli.invocation import Invocation, command, with_invocation
 from datastore.cli.migrations import downgrade, upgrade
+from datastore.cli.optimize import optimize
 from datastore.cli.output import accept_any_text, write, write_error
 from datastore.errors import DatastoreError
 
@@ -42,7 +43,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(with_invocation(_program))
-    for function in (upgrade, downgrade, info, doctor):
+    for function in (upgrade, downgrade, optimize, info, doctor):
         command(app, function)
     for entry_point in sorted(entry_points(group=COMMANDS)):
         try:

@@ -18,6 +18,8 @@ LAYERS = (
     ("settings_sources",),
     ("settings",),
     ("types",),
+    ("folding",),
+    ("stemming",),
     ("textquery",),
     ("snippets",),
     ("definitions",),
@@ -37,6 +39,7 @@ LAYERS = (
     ("search",),
     ("verbs",),
     ("store",),
+    ("recall",),
     ("transfer", "testing"),
     ("cli",),
 )

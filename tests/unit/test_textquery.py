@@ -6,15 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.textquery import (
-    MAX_LENGTH,
-    MAX_WORDS,
-    Occur,
-    Term,
-    TextQuery,
-    fold,
-    fold_case,
-)
+from datastore.folding import fold
+from datastore.textquery import MAX_LENGTH, MAX_WORDS, Occur, Term, TextQuery, fold_case
 
 anything = st.text(st.characters())
 MUST, MUST_NOT = Occur.MUST, Occur.MUST_NOT
@@ -57,6 +50,7 @@ def test_plain_text_is_words(text: str, expected: list[str]) -> None:
     [
         ('"Red Apple"', [Term(("red", "apple"))]),
         ('"the who"', [Term(("the", "who"))]),
+        ('apple "is"', [Term(("apple",)), Term(("is",))]),
         ('"apple"', [Term(("apple",))]),
         ('"" "?!"', []),
         ("+apple -bolt", [Term(("apple",), MUST), Term(("bolt",), MUST_NOT)]),
@@ -102,6 +96,21 @@ def test_a_long_query_is_cut() -> None:
     assert len(words("apple " * 10_000)) == MAX_WORDS
     assert len(words('"' + "apple " * 200 + '"')) == MAX_WORDS
     assert words("x" * 10**6) == ["x" * MAX_LENGTH]
+
+
+def test_a_phrase_that_is_cut_excludes_nothing() -> None:
+    filler = "apple " * (MAX_WORDS - 1)
+    assert TextQuery.parse(filler + '-"green pear"').excluded == ()
+    assert TextQuery.parse(filler + '-"pear"').excluded == (Term(("pear",), MUST_NOT),)
+
+
+def test_words_that_no_engine_indexes_are_left_out() -> None:
+    assert words("日" * 683 + "* apple") == ["apple"]
+    assert words("日" * 682) == ["日" * 682]
+
+
+def test_accents_and_private_characters_alone_are_no_prefix() -> None:
+    assert words("\u0301* +\u0301 -\ue000*") == []
 
 
 def test_other_languages_have_no_stop_words() -> None:

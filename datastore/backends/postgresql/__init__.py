@@ -15,15 +15,17 @@ from datastore.backends.base import (
     Backend,
     Capability,
     Finding,
+    IndexStatistics,
     SearchObjects,
     ServerReport,
 )
 from datastore.backends.postgresql import bulk, search  # noqa: F401 - registers its handlers
 from datastore.backends.postgresql.errors import REMEDY, TRIGRAM_REMEDY, scrub, translate
 from datastore.backends.postgresql.indexes import search_objects
+from datastore.backends.postgresql.statistics import index_statistics
 from datastore.backends.postgresql.types import read_vectors_as_binary, register_vectors
 from datastore.bulk import BulkInsert
-from datastore.definitions import Metric
+from datastore.definitions import IndexDefinition, Metric
 from datastore.errors import DatastoreError
 
 if TYPE_CHECKING:
@@ -137,6 +139,12 @@ class PostgreSQLBackend(Backend):
     def optimize(self, connection: Connection, metric: Metric) -> None:
         """Refresh the planner's statistics."""
         connection.exec_driver_sql("ANALYZE")
+
+    def index_statistics(
+        self, connection: Connection, definition: IndexDefinition
+    ) -> IndexStatistics:
+        """Look at the sizes of its indexes and at the rows that VACUUM has not cleared yet."""
+        return index_statistics(connection, definition)
 
     def schema_changed(self, engine: Engine) -> None:
         """Drop the pool: prepared statements and the vector type belong to the old schema."""

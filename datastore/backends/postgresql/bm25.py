@@ -16,11 +16,12 @@ import sqlalchemy as sa
 
 from datastore.backends.postgresql.indexes import (
     CONFIGURATIONS,
+    MARK,
     column_text,
-    folded,
     labels,
     length_column,
     lexemes_column,
+    words_of,
 )
 from datastore.backends.standard import K1, LEAST_IDF, B
 from datastore.definitions import FullTextIndexDefinition
@@ -49,12 +50,14 @@ def bm25(element: Matching, compiler: Any, **kw: Any) -> str:
     return f"""\
 (WITH bm25_given AS MATERIALIZED (
   SELECT g.occur, g.prefix, t.lexemes,
-    p.phrase || CASE WHEN g.prefix THEN ':*' ELSE '' END AS term
+    CASE WHEN g.prefix THEN regexp_replace(p.phrase, '{MARK}''$', '''') || ':*'
+      ELSE p.phrase END AS term
   FROM jsonb_to_recordset(CAST({query} AS jsonb)) AS g(words text, occur text, prefix boolean)
-  CROSS JOIN LATERAL (SELECT {folded("g.words")} AS words) AS f
+  CROSS JOIN LATERAL (SELECT {words_of("g.words", definition.language)} AS words) AS f
   CROSS JOIN LATERAL (SELECT phraseto_tsquery('{configuration}', f.words)::text AS phrase) AS p
   CROSS JOIN LATERAL (
-    SELECT array_agg(v.lexeme ORDER BY position) AS lexemes
+    SELECT array_agg(CASE WHEN g.prefix AND position = cardinality(string_to_array(f.words, ' '))
+      THEN rtrim(v.lexeme, '{MARK}') ELSE v.lexeme END ORDER BY position) AS lexemes
     FROM unnest(to_tsvector('{configuration}', f.words)) AS v, unnest(v.positions) AS position
   ) AS t
   WHERE p.phrase <> ''

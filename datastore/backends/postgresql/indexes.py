@@ -31,6 +31,8 @@ from datastore.definitions import (
     IndexDefinition,
     from_fingerprint,
 )
+from datastore.folding import ACCENTED, ACCENTS, NOT_FOLDED, SEPARATORS, VARIANTS
+from datastore.stemming import ENDINGS
 from datastore.textquery import CASE_VARIANTS
 
 #: Text search configurations of ours. `english` stems by Porter's original algorithm and drops no
@@ -65,11 +67,58 @@ DO $$ BEGIN
     END IF;
   END IF;
 END $$"""
+#: Keeps in one piece what the parser would cut, but FTS5 does not (`015e82a6` behind the number
+#: `015e82`), and whole what the stemmer would shorten (words of two letters). It is a letter to
+#: every parser and no ending to the stemmer; behind the word it leaves prefixes as they are.
+MARK = "ˢ"
+_NOT_KEPT = "(?<![^ ])(?:[0-9]+(?=e)|[0-9a-z][sy](?![^ ]))"
+_ENDED = "words"
+for _pattern, _ending in ENDINGS:
+    _ENDED = f"regexp_replace({_ENDED}, '{_pattern}' COLLATE \"C\", '{_ending}', 'g')"
+_VARIANTS, _PLAIN = "".join(VARIANTS), "".join(VARIANTS.values())
+_LETTERS, _PLAIN_LETTERS = _VARIANTS + "".join(ACCENTED), _PLAIN + "".join(ACCENTED.values())
+_NOT_PLAIN = "\\u0080-\\u1fff\\u212a\\u212b"  # where all of _LETTERS and ACCENTS are
+# Text that is composed, as nearly every one is, loses its accents by being taken apart: translate()
+# alone does the same, but takes ten times as long for the many letters. Ranges of characters, and
+# not [[:alnum:]], since that depends on versions and providers of collations.
+_CREATE_FOLDING = f"""\
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_proc WHERE proname = 'datastore_folded'
+                 AND pronamespace = current_schema()::regnamespace) THEN
+    CREATE FUNCTION datastore_lowered(given text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN lower(given COLLATE {COLLATION}) COLLATE "C";
+    CREATE FUNCTION datastore_plain(lowered text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN CASE
+      WHEN lowered COLLATE "C" !~ '[{_NOT_PLAIN}]' THEN lowered
+      WHEN lowered IS NFC NORMALIZED AND strpos(lowered COLLATE "C", '{NOT_FOLDED}') = 0
+      THEN translate(normalize(regexp_replace(normalize(lowered, NFD) COLLATE "C",
+        '(?<=[a-z])[{ACCENTS}]+', '', 'g'), NFC), '{_VARIANTS}{ACCENTS}', '{_PLAIN}')
+      ELSE translate(lowered, '{_LETTERS}{ACCENTS}', '{_PLAIN_LETTERS}')
+    END;
+    CREATE FUNCTION datastore_folded(given text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN btrim(regexp_replace(datastore_plain(datastore_lowered(given)),
+      '[{SEPARATORS}]+' COLLATE "C", ' ', 'g'));
+    CREATE FUNCTION datastore_kept(words text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN regexp_replace(words, '{_NOT_KEPT}' COLLATE "C", '\\&{MARK}', 'g');
+    CREATE FUNCTION datastore_english_words(words text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN CASE WHEN words COLLATE "C" ~ '(log|bl)(y|i|ies)(?![^ ])' THEN {_ENDED} ELSE words END;
+  END IF;
+END $$"""
 # Other indexes may still need it, or it may be another role's: then it stays.
 _DROP_CONFIGURATION = """\
 DO $$ BEGIN
   DROP TEXT SEARCH CONFIGURATION IF EXISTS datastore_english;
   DROP TEXT SEARCH DICTIONARY IF EXISTS datastore_porter;
+  DROP FUNCTION IF EXISTS datastore_english_words(text);
+  DROP FUNCTION IF EXISTS datastore_kept(text);
+  DROP FUNCTION IF EXISTS datastore_folded(text);
+  DROP FUNCTION IF EXISTS datastore_plain(text);
+  DROP FUNCTION IF EXISTS datastore_lowered(text);
   DROP COLLATION IF EXISTS datastore_unicode;
 EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN NULL;
 END $$"""
@@ -109,6 +158,7 @@ def _create_full_text_index(element: CreateFullTextIndex, compiler: Any, **_: An
     create_index = f"CREATE INDEX {name} ON {table} USING gin ({indexed})"
     return Script(
         _CREATE_CONFIGURATION,
+        _CREATE_FOLDING,
         *([_ENABLE_TRIGRAMS] if is_trigram else []),
         f"ALTER TABLE {table} ADD COLUMN {indexed} {of_indexed} STORED, "
         f"ADD COLUMN {length} {of_length} STORED",
@@ -157,12 +207,12 @@ def labels(definition: FullTextIndexDefinition) -> dict[float, str]:
     return dict(zip(sorted(set(definition.weights)), LABELS, strict=False))
 
 
-def folded(expression: str) -> str:
-    """Render the words of a text as `textquery.fold` gives them: what both engines index."""
-    bare = f"regexp_replace(normalize({expression}, NFD), '[\\u0300-\\u036f]', '', 'g')"
-    plain = f"normalize({bare}, NFC) COLLATE {COLLATION}"
-    words = f"regexp_replace({plain}, '[^[:alnum:]]+', ' ', 'g')"
-    return f"btrim(translate(lower({words}), 'ς', 'σ'))"
+def words_of(expression: str, language: str) -> str:
+    """Render the words of a text so that to_tsvector() makes the lexemes that FTS5 makes."""
+    words = f"datastore_folded({expression})"
+    if language == "english":
+        words = f"datastore_english_words({words})"
+    return f"datastore_kept({words})"
 
 
 def case_folded(expression: str) -> str:
@@ -214,10 +264,12 @@ def _lexemes_columns(definition: FullTextIndexDefinition, quote: Any) -> tuple[s
 def _lexemes(definition: FullTextIndexDefinition, quote: Any) -> str:
     configuration = CONFIGURATIONS[definition.language]
     label_of = labels(definition)
+    texts = [
+        words_of(_text_of(column, quote), definition.language) for column in definition.columns
+    ]
     vectors = [
-        f"setweight(to_tsvector('{configuration}', {folded(_text_of(column, quote))}), "
-        f"'{label_of[weight]}')"
-        for column, weight in zip(definition.columns, definition.weights, strict=True)
+        f"setweight(to_tsvector('{configuration}', {words}), '{label_of[weight]}')"
+        for words, weight in zip(texts, definition.weights, strict=True)
     ]
     if len(vectors) == 1:
         return vectors[0]
@@ -227,7 +279,7 @@ def _lexemes(definition: FullTextIndexDefinition, quote: Any) -> str:
 
 def _length(definition: FullTextIndexDefinition, quote: Any) -> str:
     return " + ".join(
-        f"cardinality(string_to_array({folded(_text_of(column, quote))}, ' '))"
+        f"cardinality(string_to_array(datastore_folded({_text_of(column, quote)}), ' '))"
         for column in definition.columns
     )
 

@@ -18,6 +18,7 @@ from datastore.backends.base import (
     Backend,
     Capability,
     Finding,
+    IndexStatistics,
     SearchObjects,
     ServerReport,
 )
@@ -33,9 +34,15 @@ from datastore.backends.sqlite.connection import (
 from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
 from datastore.backends.sqlite.errors import TEXT_REMEDY, scrub, translate
 from datastore.backends.sqlite.files import PrivateDirectory, check_url, file_uri, is_in_memory
-from datastore.backends.sqlite.indexes import search_objects, vector_spaces
+from datastore.backends.sqlite.indexes import full_text_size, search_objects, vector_spaces
+from datastore.backends.sqlite.statistics import vector_statistics
 from datastore.bulk import BulkInsert
-from datastore.definitions import FullTextIndexDefinition, Metric, VectorIndexDefinition
+from datastore.definitions import (
+    FullTextIndexDefinition,
+    IndexDefinition,
+    Metric,
+    VectorIndexDefinition,
+)
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
 from datastore.results import Method
 
@@ -200,9 +207,17 @@ class SQLiteBackend(Backend):
                 index = connection.dialect.identifier_preparer.quote(definition.name)
                 connection.exec_driver_sql(f"INSERT INTO {index}({index}) VALUES ('optimize')")
             elif isinstance(definition, VectorIndexDefinition):
-                for model, dimensions in vector_spaces(connection, definition):
+                for model, dimensions, _ in vector_spaces(connection, definition):
                     self._candidates.prepare(definition, model, dimensions)
         connection.exec_driver_sql("ANALYZE")
+
+    def index_statistics(
+        self, connection: Connection, definition: IndexDefinition
+    ) -> IndexStatistics:
+        """Look at FTS5's own tables, or at the codes of this process and the log behind them."""
+        if isinstance(definition, FullTextIndexDefinition):
+            return IndexStatistics(size=full_text_size(connection, definition))
+        return vector_statistics(connection, definition, self._candidates, self.exact_limit)
 
     def schema_changed(self, engine: Engine) -> None:
         """Forget the codes of vectors that may be others now."""

@@ -166,6 +166,10 @@ class Candidates:
         if self._source is not None:
             self._source = self._source.inherited()
 
+    def image(self, index: str, model: str | None, length: int) -> Image | None:
+        """Return the image of a vector space as it is now."""
+        return self._images.get((index, model, length))
+
     def used(self) -> int:
         """Return the bytes that the images take."""
         return sum(image.size for image in list(self._images.values()))
@@ -315,10 +319,9 @@ class _Reader:
     def built(self, exact: int, memory: int) -> Image:
         """Return an image made from the vectors; without codes where none are needed."""
         keys = self._keys()
-        # The bits of a vector, and the integer that is its key.
-        size = keys.size * (self._dimensions // 8 + 8)
         codes = None
-        if keys.size * self._dimensions > exact and size <= memory:
+        wanted = keys.size * self._dimensions > exact
+        if wanted and size_of(keys.size, self._dimensions) <= memory:
             drawn = np.random.default_rng(0).choice(keys, min(SAMPLE, keys.size), replace=False)
             codes = build(self._blocks(), self._matrix(self._rows_of(drawn))[1])
         return Image(self._newest, keys.size, codes, since=self._newest)
@@ -345,6 +348,11 @@ class _Reader:
         vectors = np.frombuffer(b"".join(vector for _, vector in rows), dtype="<f4")
         keys = np.array([key for key, _ in rows], dtype=np.int64)
         return keys, vectors.reshape(-1, self._dimensions)
+
+
+def size_of(rows: int, dimensions: int) -> int:
+    """Return the bytes that codes take in memory: the bits of each vector, and its key."""
+    return rows * (8 * -(-dimensions // 64) + 8)
 
 
 def quoted(name: str) -> str:

@@ -202,7 +202,7 @@ def code_products(words: NDArray[np.uint64], query: FloatVector) -> NDArray[np.f
     padded = np.zeros(octets.shape[1] * 8, dtype=np.float32)
     padded[: query.size] = query
     # What each value of each octet adds, looked up instead of computed anew for every code.
-    added: NDArray[np.float32] = (padded.reshape(-1, 8) @ _SIGNS.T).ravel()
+    added = np.asarray(padded.reshape(-1, 8) @ _SIGNS.T, dtype=np.float32).ravel()
     places = octets + np.arange(0, added.size, 256, dtype=np.int64)
     return np.asarray(added[places].sum(axis=1), dtype=np.float32)
 

@@ -33,13 +33,18 @@ from datastore.definitions import (
     VectorIndexDefinition,
     from_fingerprint,
 )
+from datastore.folding import NEW_SYMBOLS, code_points
 from datastore.types import MAX_DIMENSIONS
 
+# The last first: FTS5 keeps them sorted, and need not search for the place of each.
+_SYMBOLS = "".join(map(chr, reversed(code_points(NEW_SYMBOLS))))
+#: What `datastore.folding` describes.
+_WORDS = f"unicode61 remove_diacritics 2 categories ''L* Nd Nl'' separators ''{_SYMBOLS}''"
 #: By tokenizer and language. Stemming by Porter's algorithm for English; words are folded by case
 #: and accents, substrings by case.
 _TOKENIZERS = {
-    ("words", "english"): "porter unicode61 remove_diacritics 2",
-    ("words", "simple"): "unicode61 remove_diacritics 2",
+    ("words", "english"): f"porter {_WORDS}",
+    ("words", "simple"): _WORDS,
     ("trigram", "simple"): "trigram",
 }
 _FULL_TEXT_TRIGGERS = ("insert", "delete", "update")
@@ -230,17 +235,32 @@ def _virtual_tables(connection: Connection) -> frozenset[str]:
 
 def vector_spaces(
     connection: Connection, definition: VectorIndexDefinition
-) -> list[tuple[str | None, int]]:
-    """Return the model (None without a column for it) and dimensions of each vector space."""
+) -> list[tuple[str | None, int, int]]:
+    """Return model (None without a column for it), dimensions and rows of each vector space."""
     table = sa.table(definition.table)
     column: sa.ColumnElement[Any] = sa.column(definition.column)
     model: sa.ColumnElement[Any] = sa.null()
     if definition.model is not None:
         model = sa.column(definition.model)
+    dimensions = sa.func.length(column) // 4
     spaces = (
-        sa.select(model, sa.func.length(column) // 4)
+        sa.select(model, dimensions, sa.func.count())
         .select_from(table)
         .where(column.is_not(None))
-        .distinct()
+        .group_by(model, dimensions)
     )
-    return [(name, dimensions) for name, dimensions in connection.execute(spaces)]
+    return [(name, length, rows) for name, length, rows in connection.execute(spaces)]
+
+
+def full_text_size(connection: Connection, definition: FullTextIndexDefinition) -> int:
+    """Return the bytes of a full-text index, those of the text itself aside."""
+    data = connection.dialect.identifier_preparer.quote(f"{definition.name}_data")
+    size = connection.exec_driver_sql(f"SELECT coalesce(sum(length(block)), 0) FROM {data}")
+    return int(size.scalar_one())
+
+
+def logged(connection: Connection, definition: VectorIndexDefinition, since: int) -> int:
+    """Count the changes in the log of a vector index after a number of it."""
+    log = connection.dialect.identifier_preparer.quote(log_table(definition))
+    counted = f"SELECT count(*) FROM {log} WHERE seq > ? AND key IS NOT NULL"
+    return int(connection.exec_driver_sql(counted, (since,)).scalar_one())
