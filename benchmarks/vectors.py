@@ -326,7 +326,7 @@ def _file_size(raw: Any) -> int:
 
 
 CANDIDATES = (
-    "among 20,000 without a filter, choosing candidates was a fifth of the time; the rest is mostly "
+    "among 20,000 without a filter, choosing candidates was a fifth of the time; most is "
     "SQL: some fifty vectors per hit are fetched and joined to their rows, and the hits are joined "
     "back by a scan of all rows"
 )
