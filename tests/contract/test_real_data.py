@@ -10,10 +10,11 @@ from statistics import mean
 import numpy as np
 import pytest
 
+from benchmarks.metrics import jaccard, ndcg
 from datastore import Datastore
 from repositories import Chunk, ChunkRepository, MemoryManager
 from tests.conftest import Databases
-from tests.real_data import DATA, judgements, ndcg_at_10, needs_real_data, records
+from tests.real_data import DATA, judgements, needs_real_data, records
 
 pytestmark = [needs_real_data, pytest.mark.optional]
 
@@ -60,14 +61,11 @@ def rankings(repository: ChunkRepository, *, text: bool, vector: bool) -> dict[s
 
 
 def quality(run: dict[str, list[str]]) -> float:
-    return mean(ndcg_at_10(run[query], grades) for query, grades in judgements().items())
+    return mean(ndcg(run[query], grades) for query, grades in judgements().items())
 
 
 def agreement(one: dict[str, list[str]], other: dict[str, list[str]]) -> float:
-    return mean(
-        len(set(one[query]) & set(other[query])) / len(set(one[query]) | set(other[query]))
-        for query in one
-    )
+    return mean(jaccard(one[query], other[query]) for query in one)
 
 
 def test_vector_search_equals_the_exact_reference(
