@@ -98,8 +98,13 @@ def refuse_newer_schema(connection: Connection) -> None:
 
 
 def upgrade(engine: Engine, metadata: sa.MetaData, revision: str = "head") -> None:
-    """Upgrade to `revision`, in one transaction."""
-    _migrate(engine, metadata, lambda cfg: command.upgrade(cfg, _named(revision)))
+    """Upgrade to `revision`, in one transaction, and take up what the server has gained."""
+
+    def run(configuration: Config) -> None:
+        backend_of(engine).adopt(configuration.attributes["connection"])
+        command.upgrade(configuration, _named(revision))
+
+    _migrate(engine, metadata, run)
 
 
 def downgrade(engine: Engine, metadata: sa.MetaData, revision: str) -> None:

@@ -282,6 +282,7 @@ def autogenerate_options(connection: sa.Connection, metadata: sa.MetaData) -> di
     `metadata` alone: those of this library, in the same database, have a history of their own.
     """
     install()
+    backend_class(connection.dialect.name)().learn(connection)
     return {
         "include_name": include_name_for(connection, metadata),
         "include_schemas": any(table.schema for table in metadata.tables.values()),

@@ -17,6 +17,7 @@ from datastore.bulk import BulkInsert
 from datastore.errors import SchemaMissingError, UnknownNameError
 from datastore.execution import execute
 from datastore.results import RunResult
+from datastore.schema import search_indexes
 from datastore.search import Searches
 from datastore.sql import UPSERT
 from datastore.translation import translated
@@ -48,12 +49,16 @@ class Verbs(Searches):
             with translated(self.backend):
                 yield
         except SchemaMissingError as error:
-            if error.table is None or error.table in self._table_names():
+            if error.table is None or self._is_declared(error.table):
                 raise
             raise UnknownNameError(f"there is no table {error.table!r}") from error.__cause__
 
-    def _table_names(self) -> set[str]:
-        return {table.name for table in self.metadata.tables.values()}
+    def _is_declared(self, name: str) -> bool:
+        """Tell whether a table is one of the metadata, or part of a search index of it."""
+        indexes = search_indexes(self.metadata)
+        return name in {table.name for table in self.metadata.tables.values()} or any(
+            name == index.name or name.startswith(f"{index.name}_") for index in indexes
+        )
 
     def query(
         self, statement: Statement, params: Mapping[str, Any] | None = None

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from datastore import Datastore
 from datastore.testing.postgres import PostgresServer
+from tests.without_extensions import ServerWithoutPgvector
 
 BACKENDS = ("sqlite", "postgresql")
 SETTINGS_PREFIXES = ("DATASTORE_", "PG_", "SQLITE_", "DATABASE_URL")
@@ -118,6 +119,35 @@ def postgres_databases(postgres_server: str) -> Iterator[Databases]:
     databases = Databases(postgres_server)
     yield databases
     databases.close()
+
+
+@pytest.fixture(scope="session")
+def server_without_pgvector(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ServerWithoutPgvector]:
+    with ServerWithoutPgvector(tmp_path_factory.mktemp("without_pgvector")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def databases_without_pgvector(
+    server_without_pgvector: ServerWithoutPgvector,
+) -> Iterator[Databases]:
+    databases = Databases(server_without_pgvector.url())
+    yield databases
+    databases.close()
+
+
+@pytest.fixture(scope="session")
+def debian_databases() -> Iterator[Databases]:
+    """Databases on the server that a distribution installed, if it has no pgvector."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found or list(Path("/usr/share/postgresql").glob("*/extension/vector.control")):
+        pytest.skip("no PostgreSQL of a distribution without pgvector")
+    with PostgresServer(found[-1].parent) as server:
+        databases = Databases(server.url())
+        yield databases
+        databases.close()
 
 
 @pytest.fixture(scope="session")

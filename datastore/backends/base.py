@@ -137,6 +137,12 @@ class Backend:
         """Find out what this server can do."""
         return ServerReport(version="unknown", capabilities=self.declared)
 
+    def learn(self, connection: Connection) -> None:
+        """Find out what SQL for this database depends on, where no backend was attached."""
+
+    def adopt(self, connection: Connection) -> None:
+        """Take up what the server has gained; called before an upgrade, in its transaction."""
+
     def execution_options(self, access: Access) -> Mapping[str, Any]:
         """Return the options of a connection that is used for `access`."""
         return {"isolation_level": "AUTOCOMMIT"} if access is Access.STATEMENT else {}

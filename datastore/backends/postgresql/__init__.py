@@ -20,14 +20,27 @@ from datastore.backends.base import (
     ServerReport,
 )
 from datastore.backends.postgresql import bulk, search  # noqa: F401 - registers its handlers
-from datastore.backends.postgresql.errors import REMEDY, TRIGRAM_REMEDY, scrub, translate
+from datastore.backends.postgresql.conversion import convert
+from datastore.backends.postgresql.errors import TRIGRAM_REMEDY, is_outdated, scrub, translate
+from datastore.backends.postgresql.fallback import (
+    VectorSupport,
+    finds_pgvector,
+    look,
+    set_uses_pgvector,
+    uses_pgvector,
+)
 from datastore.backends.postgresql.hnsw import build_graphs
 from datastore.backends.postgresql.indexes import search_objects
 from datastore.backends.postgresql.statistics import index_statistics
-from datastore.backends.postgresql.types import read_vectors_as_binary, register_vectors
+from datastore.backends.postgresql.types import (
+    read_vectors_as_binary,
+    register_arrays,
+    register_vectors,
+)
 from datastore.bulk import BulkInsert
 from datastore.definitions import IndexDefinition, Metric, VectorIndexDefinition
 from datastore.errors import DatastoreError
+from datastore.results import Method
 
 if TYPE_CHECKING:
     from datastore.settings import PostgresqlSettings, Settings
@@ -76,29 +89,49 @@ class PostgreSQLBackend(Backend):
         def checkout(connection: Any, record: Any, _proxy: Any) -> None:
             # Asked again until the type is there: an extension may come after the connection.
             if not record.info.get(_PREPARED):
-                record.info[_PREPARED] = _prepare(connection)
+                record.info[_PREPARED] = self._prepare(engine, connection)
+
+        @event.listens_for(engine, "handle_error")
+        def renew(context: Any) -> None:
+            if is_outdated(context.original_exception):
+                context.is_disconnect = True  # the pool makes all of its connections anew
 
         read_vectors_as_binary(engine)
         bulk.run_copies(engine)
 
+    def _prepare(self, engine: Engine, connection: Any) -> bool:
+        was_autocommit = connection.autocommit
+        connection.autocommit = True
+        try:
+            native = finds_pgvector(connection.execute)
+            if set_uses_pgvector(engine.dialect, native):
+                engine.clear_compiled_cache()
+            report = getattr(self, "report", None)  # without one, the probe is about to come
+            if report and (Capability.VECTOR_TYPE in report.capabilities) is not native:
+                self.report = _report(
+                    report.version,
+                    look(connection.execute),
+                    Capability.TRIGRAM in report.capabilities,
+                )
+            return register_vectors(connection) if native else register_arrays(connection)
+        finally:
+            connection.autocommit = was_autocommit
+
     def probe(self, connection: Connection) -> ServerReport:
         """Look for pgvector and pg_trgm."""
         version = str(connection.exec_driver_sql("SHOW server_version").scalar_one())
-        rows = connection.exec_driver_sql(
-            "SELECT name, default_version, installed_version FROM pg_available_extensions "
-            "WHERE name IN ('vector', 'pg_trgm')"
+        has_trigrams = bool(
+            connection.exec_driver_sql(
+                "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm')"
+            ).scalar_one()
         )
-        extensions = {name: (available, installed) for name, available, installed in rows}
-        capabilities = {Capability.FULL_TEXT}
-        if "vector" in extensions:
-            capabilities |= {Capability.VECTOR_TYPE, Capability.VECTOR_FUNCTIONS}
-        if "pg_trgm" in extensions:
-            capabilities.add(Capability.TRIGRAM)
-        findings = (
-            _finding(*extensions.get("vector", (None, None))),
-            _substring_finding("pg_trgm" in extensions),
-        )
-        return ServerReport(version, frozenset(capabilities), findings)
+        return _report(version, look(connection.exec_driver_sql), has_trigrams)
+
+    def learn(self, connection: Connection) -> None:
+        """Find out whether vectors are pgvector's or arrays."""
+        found = finds_pgvector(connection.exec_driver_sql)
+        if set_uses_pgvector(connection.dialect, found):
+            connection.engine.clear_compiled_cache()
 
     def execution_options(self, access: Access) -> Mapping[str, Any]:
         """Commit single statements by themselves; read from one snapshot that refuses writes."""
@@ -136,6 +169,26 @@ class PostgreSQLBackend(Backend):
     def search_objects(self, connection: Connection) -> SearchObjects:
         """Read them from the comments of indexes and constraints."""
         return search_objects(connection)
+
+    def search_method(self) -> tuple[Method, tuple[str, ...]]:
+        """Distances come from pgvector, or else from functions in SQL."""
+        if Capability.VECTOR_FUNCTIONS in self.report.capabilities:
+            return "exact", ()
+        vectors = self.report.findings[0]
+        return "fallback", (f"{vectors.found}; {vectors.remedy}",)
+
+    def adopt(self, connection: Connection) -> None:
+        """Convert vectors that are arrays to pgvector's type, once the server has it."""
+        if uses_pgvector(connection.dialect):
+            return
+        convert(connection, look(connection.exec_driver_sql))
+        connection.engine.clear_compiled_cache()
+        # Should the transaction fail, the next connection finds out.
+        self.report = _report(
+            self.report.version,
+            look(connection.exec_driver_sql),
+            Capability.TRIGRAM in self.report.capabilities,
+        )
 
     def optimize(self, connection: Connection, metric: Metric) -> None:
         """Build the graphs of large vector spaces, and clear up behind many changes.
@@ -191,15 +244,6 @@ def _await_migration_lock(connection: Connection) -> None:
     connection.execution_options(isolation_level=level)
 
 
-def _prepare(connection: Any) -> bool:
-    was_autocommit = connection.autocommit
-    connection.autocommit = True
-    try:
-        return register_vectors(connection)
-    finally:
-        connection.autocommit = was_autocommit
-
-
 def _connect_arguments(options: PostgresqlSettings, url: sa.URL) -> dict[str, Any]:
     timeouts = {
         "statement_timeout": options.statement_timeout,
@@ -215,18 +259,18 @@ def _connect_arguments(options: PostgresqlSettings, url: sa.URL) -> dict[str, An
     return {**arguments, "options": " ".join([*parameters, "-c timezone=UTC", *given])}
 
 
-def _finding(available: str | None, installed: str | None) -> Finding:
-    if installed:
-        return Finding("vectors", f"pgvector {installed}")
-    if available:
-        return Finding(
-            "vectors", f"pgvector {available} is available", remedy="run `datastore upgrade`"
-        )
-    return Finding("vectors", "no pgvector on this server", ok=False, remedy=REMEDY)
-
-
 def _substring_finding(available: bool) -> Finding:
     # None of our own tables needs it, so that nothing is wrong without.
     if available:
         return Finding("substrings", "pg_trgm is available")
     return Finding("substrings", "no pg_trgm on this server", remedy=TRIGRAM_REMEDY)
+
+
+def _report(version: str, vectors: VectorSupport, has_trigrams: bool) -> ServerReport:
+    capabilities = {Capability.FULL_TEXT}
+    if vectors.uses_pgvector:
+        capabilities |= {Capability.VECTOR_TYPE, Capability.VECTOR_FUNCTIONS}
+    if has_trigrams:
+        capabilities.add(Capability.TRIGRAM)
+    findings = (vectors.finding(), _substring_finding(has_trigrams))
+    return ServerReport(version, frozenset(capabilities), findings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from datastore.backends.postgresql.fallback import DISTANCES
 from datastore.backends.prose import stands_in_statement, without_values
 from datastore.errors import (
     CapabilityError,
@@ -54,7 +55,8 @@ _CODES: dict[str, tuple[type[DatabaseError], str]] = {
     "XX002": (CorruptDatabaseError, "an index on the server is damaged"),
 }
 _UNDEFINED_TABLE = "42P01"
-_UNDEFINED_NAME = ("42703", "42704", "42883")
+_UNDEFINED_FUNCTION = "42883"
+_UNDEFINED_NAME = ("42703", "42704", _UNDEFINED_FUNCTION)
 _SYNTAX = "42601"
 #: Beyond a limit of the program, such as a text too long for full text.
 _TOO_MUCH = "54000"
@@ -76,6 +78,10 @@ _EXTENSIONS = {
     "vector": ("vectors", "pgvector", REMEDY),
     "pg_trgm": ("substring search", "pg_trgm", TRIGRAM_REMEDY),
 }
+#: A distance of arrays, asked of pgvector's type.
+_CONVERTED = re.compile(rf"({'|'.join(DISTANCES.values())})\((\w+\.)?vector, ")
+#: What migrations make for statements to call.
+_OURS = re.compile(r"\bdatastore_\w+\(")
 _QUOTED = re.compile(r'"([^"]+)"')
 
 # libpq reports a failed connection without a code: here alone the message decides.
@@ -108,12 +114,26 @@ def translate(error: Any) -> DatastoreError:
     if code == _UNDEFINED_TABLE:
         name = _first_name(error)
         return SchemaMissingError(f"there is no table {name}", table=name.rpartition(".")[2])
+    if is_outdated(error):
+        return TransientError(
+            "the vectors were converted to pgvector's type while this engine was open; try again "
+            f"({name}, {code})",
+            code=code,
+        )
+    if code == _UNDEFINED_FUNCTION and _OURS.search(_primary(error)):
+        return SchemaMissingError("there are no functions of the library's in this database")
     if code in _UNDEFINED_NAME:
         return UnknownNameError(
             f"there is no {name.removeprefix('Undefined').lower()}: {_prose(error)}"
         )
     error_class, text = _CODES.get(code) or _CODES.get(code[:2]) or (DatabaseError, _prose(error))
     return error_class(f"{text} ({name}, {code})", code=code)
+
+
+def is_outdated(error: Any) -> bool:
+    """Tell whether a statement was made for a database that has been converted since."""
+    undefined = getattr(error, "sqlstate", None) == _UNDEFINED_FUNCTION
+    return undefined and _CONVERTED.search(_primary(error)) is not None
 
 
 def _constraint(error: Any, code: str) -> IntegrityError:

@@ -3,8 +3,8 @@
 A full-text index is a generated `tsvector` column with a GIN index, and a generated column with the
 number of words, which BM25 needs. With trigrams, the first is a column of folded text instead, and
 its GIN index has the operators of pg_trgm. A vector index is a check that keeps zero vectors out:
-pgvector itself refuses all else that is no vector. The fingerprint is the comment of the GIN index
-or of the check.
+pgvector's type, or the domain in its place, refuses all else that is no vector. The fingerprint is
+the comment of the GIN index or of the check.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.base import SearchObjects
+from datastore.backends.postgresql.fallback import ENABLE, uses_pgvector
 from datastore.backends.postgresql.hnsw import DIGITS, graphs, name_prefix
 from datastore.backends.substrings import length_of
 from datastore.ddl import (
@@ -128,18 +129,29 @@ END $$"""
 
 @compiles(EnableVectors, "postgresql")
 def _enable_vectors(element: EnableVectors, compiler: Any, **_: Any) -> Script:
-    return Script("CREATE EXTENSION IF NOT EXISTS vector")
+    native = uses_pgvector(compiler.dialect)
+    return Script("CREATE EXTENSION IF NOT EXISTS vector" if native else ENABLE)
 
 
 @compiles(CreateVectorIndex, "postgresql")
 def _create_vector_index(element: CreateVectorIndex, compiler: Any, **_: Any) -> Script:
     definition, quote = element.definition, compiler.preparer.quote
     name, table = quote(definition.name), _table(definition, compiler)
-    check = f"vector_norm({quote(definition.column)}) > 0"
+    column, native = quote(definition.column), uses_pgvector(compiler.dialect)
+    check = f"vector_norm({column}) > 0" if native else _array_check(definition, column)
     return Script(
         f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check})",
+        # Kept within its row where that fits a page, a vector is read four times faster.
+        f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE MAIN",
         f"COMMENT ON CONSTRAINT {name} ON {table} IS {_literal(definition.fingerprint())}",
     )
+
+
+def _array_check(definition: VectorIndexDefinition, column: str) -> str:
+    # The domain knows no length, which pgvector's type does.
+    length = definition.dimensions
+    fixed = "" if length is None else f" AND cardinality({column}) = {length}"
+    return f"0::real <> ANY ({column}){fixed}"
 
 
 @compiles(DropVectorIndex, "postgresql")

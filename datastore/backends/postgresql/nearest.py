@@ -22,6 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql import ColumnElement
 
+from datastore.backends.postgresql.fallback import uses_pgvector
 from datastore.backends.postgresql.hnsw import (
     DIGITS,
     MARK,
@@ -79,7 +80,8 @@ _WANTED = f"coalesce(CAST(nullif(current_setting('{CANDIDATES}', true), '') AS b
 
 def nearest(element: Nearest, compiler: Any, **kw: Any) -> str:
     """Render the search; exactly where it is wanted, or where no graph can be named."""
-    if element.exact or not _may_have_graph(element):
+    is_native = uses_pgvector(compiler.dialect)
+    if element.exact or not is_native or not _may_have_graph(element):
         return exact_nearest(element, compiler, **kw)
     kw.pop("from_linter", None)
     kw.pop("asfrom", None)

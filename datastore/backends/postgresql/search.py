@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.postgresql.bm25 import bm25
+from datastore.backends.postgresql.fallback import DISTANCES, uses_pgvector
 from datastore.backends.postgresql.hnsw import OPERATORS
 from datastore.backends.postgresql.nearest import nearest
 from datastore.backends.postgresql.trigram import trigram_bm25
@@ -27,6 +28,8 @@ def _matching(element: Matching, compiler: Any, **kw: Any) -> str:
 @compiles(distance, "postgresql")
 def _distance(element: distance, compiler: Any, **kw: Any) -> str:
     left, right = (compiler.process(clause, **kw) for clause in element.clauses)
+    if not uses_pgvector(compiler.dialect):
+        return f"{DISTANCES[element.metric]}({left}, {right})"
     # The sum keeps an approximate index out of the plan: this is the exact distance of every row.
     return f"(({left} {OPERATORS[element.metric]} {right}) + 0.0::double precision)"
 

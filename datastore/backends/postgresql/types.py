@@ -16,8 +16,16 @@ from psycopg.types import TypeInfo
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import UserDefinedType
 
+from datastore.backends.postgresql.arrays import (
+    REAL_ARRAY,
+    RealArrayDumper,
+    RealArrayLoader,
+    to_array_literal,
+)
+from datastore.backends.postgresql.fallback import ARRAY_TYPE, uses_pgvector
 from datastore.backends.substrings import substrings
 from datastore.textquery import TRIGRAM, TextQuery, TextQueryType, fold_case
 from datastore.types import (
@@ -39,7 +47,9 @@ Processor: TypeAlias = Any
 class PgVector(VECTOR):
     """pgvector's type, for its name and reflection; values pass through as arrays, untouched.
 
-    pgvector's own processors turn every vector into text, at a twentieth of the speed.
+    pgvector's own processors turn every vector into text, at a twentieth of the speed. In a
+    database without pgvector it is the domain over `real[]`. Nothing here that SQLAlchemy keeps
+    depends on which of the two it is.
     """
 
     cache_ok = True
@@ -48,12 +58,31 @@ class PgVector(VECTOR):
         """Wrap the array for the dumper."""
         return lambda value: None if value is None else VectorValue(value)
 
-    def result_processor(self, dialect: Any, coltype: Any) -> None:
-        """Take what the loader made."""
+    def result_processor(self, dialect: Any, coltype: Any) -> Processor:
+        """Take what the loader made, which for a type that it was not made for is no array yet."""
+        return _received
 
     def literal_processor(self, dialect: Any) -> Processor:
         """Render a text literal with its type."""
-        return lambda value: f"'{_to_text(value)}'::vector"
+        return lambda value: _literal(value, uses_pgvector(dialect))
+
+
+@compiles(PgVector, "postgresql")
+def _column_type(type_: PgVector, compiler: Any, **_: Any) -> str:
+    return type_.get_col_spec() if uses_pgvector(compiler.dialect) else ARRAY_TYPE
+
+
+def _literal(value: FloatVector, native: bool) -> str:
+    return f"'{_to_text(value)}'::vector" if native else f"'{to_array_literal(value)}'::real[]"
+
+
+def _received(value: Any) -> FloatVector | None:
+    if value is None or isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, list):
+        return _read_only(np.array(value, dtype="<f4"))
+    # pgvector's, on a connection that was opened before it came.
+    return _from_wire(value) if isinstance(value, bytes) else _from_text(value.encode())
 
 
 class VectorValue:
@@ -205,7 +234,7 @@ class VectorBinaryLoader(Loader):
 
     def load(self, data: Buffer) -> FloatVector:
         """Return a float32 array."""
-        return _read_only(np.frombuffer(data, dtype=">f4", offset=4).astype("<f4"))
+        return _from_wire(data)
 
 
 class VectorTextLoader(Loader):
@@ -213,8 +242,15 @@ class VectorTextLoader(Loader):
 
     def load(self, data: Buffer) -> FloatVector:
         """Return a float32 array."""
-        numbers = bytes(data)[1:-1].split(b",")
-        return _read_only(np.array(numbers, dtype=np.float64).astype("<f4"))
+        return _from_text(bytes(data))
+
+
+def _from_wire(data: Buffer) -> FloatVector:
+    return _read_only(np.frombuffer(data, dtype=">f4", offset=4).astype("<f4"))
+
+
+def _from_text(data: bytes) -> FloatVector:
+    return _read_only(np.array(data[1:-1].split(b","), dtype=np.float64).astype("<f4"))
 
 
 def _read_only(array: FloatVector) -> FloatVector:
@@ -233,6 +269,12 @@ def register_vectors(connection: BaseConnection[Any]) -> bool:
     connection.adapters.register_dumper(VectorValue, dumper)
     connection.adapters.register_loader(info.oid, VectorBinaryLoader)
     connection.adapters.register_loader(info.oid, VectorTextLoader)
+    return True
+
+
+def register_arrays(connection: BaseConnection[Any]) -> bool:
+    """Let one connection of psycopg send vectors as arrays, which every server knows."""
+    connection.adapters.register_dumper(VectorValue, RealArrayDumper)
     return True
 
 
@@ -263,19 +305,29 @@ def read_vectors_as_binary(engine: Engine) -> None:
         connection: Connection, cursor: Any, _sql: str, _parameters: Any, context: Any, _many: bool
     ) -> None:
         compiled = getattr(context, "compiled", None)
-        if compiled is not None and _wants_binary(compiled, connection.dialect):
+        if compiled is None:
+            return
+        binary, lists = _formats(compiled, connection.dialect)
+        if binary:
             cursor.format = pq.Format.BINARY
+        if binary and not lists and not uses_pgvector(connection.dialect):
+            cursor.adapters.register_loader(REAL_ARRAY, RealArrayLoader)
 
 
-def _wants_binary(compiled: Any, dialect: Any) -> bool:
-    wanted = compiled.__dict__.get("_datastore_binary")
-    if wanted is None:
+def _formats(compiled: Any, dialect: Any) -> tuple[bool, bool]:
+    """Tell whether a statement is read as binary, and whether it selects arrays of the host's."""
+    found: tuple[bool, bool] | None = compiled.__dict__.get("_datastore_formats")
+    if found is None:
         columns = getattr(compiled, "_result_columns", None) or ()
         types = [column.type.dialect_impl(dialect) for column in columns]
         halves = [getattr(type_, "impl_instance", type_) for type_ in types]
-        wanted = any(isinstance(h, PgVector) for h in halves) and all(map(_reads_binary, halves))
-        compiled.__dict__["_datastore_binary"] = wanted
-    return bool(wanted)
+        vectors = any(isinstance(half, PgVector) for half in halves)
+        lists = any(isinstance(half, postgresql.ARRAY) for half in halves)
+        found = compiled.__dict__["_datastore_formats"] = (
+            vectors and all(map(_reads_binary, halves)),
+            lists,
+        )
+    return found
 
 
 def _reads_binary(half: Any) -> bool:
