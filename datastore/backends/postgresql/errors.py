@@ -81,7 +81,7 @@ _EXTENSIONS = {
 #: A distance of arrays, asked of pgvector's type.
 _CONVERTED = re.compile(rf"({'|'.join(DISTANCES.values())})\((\w+\.)?vector, ")
 #: What migrations make for statements to call.
-_OURS = re.compile(r"\bdatastore_\w+\(")
+_OURS = re.compile(r"\bdatastore_\w+\(|\"vector\"")
 _QUOTED = re.compile(r'"([^"]+)"')
 
 # libpq reports a failed connection without a code: here alone the message decides.
@@ -120,8 +120,8 @@ def translate(error: Any) -> DatastoreError:
             f"({name}, {code})",
             code=code,
         )
-    if code == _UNDEFINED_FUNCTION and _OURS.search(_primary(error)):
-        return SchemaMissingError("there are no functions of the library's in this database")
+    if code in _UNDEFINED_NAME and _OURS.search(_primary(error)):
+        return SchemaMissingError("functions and types that migrations make are not there")
     if code in _UNDEFINED_NAME:
         return UnknownNameError(
             f"there is no {name.removeprefix('Undefined').lower()}: {_prose(error)}"
