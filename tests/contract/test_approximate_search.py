@@ -249,3 +249,14 @@ def test_real_embeddings_are_found(migrated_url: str) -> None:
             assert hits.method == "approximate"
             shares.append(len({hit.id for hit in hits} & {str(n) for n in best}) / LIMIT)
     assert np.mean(shares) >= 0.98
+
+
+def test_a_filter_may_speak_of_any_other_table(store: Datastore) -> None:
+    """No part of the statement hides a table of the host's."""
+    others = sa.MetaData()
+    for name in ("given", "graph", "candidates", "chosen", "few", "found", "measured", "top"):
+        other = sa.Table(name, others, sa.Column("key", sa.Integer, primary_key=True))
+        other.create(store.engine)
+        store.execute(other.insert(), [{"key": key} for key in range(1, 2001)])
+        filter = notes.c.id.in_(sa.select(other.c.key))
+        assert max(found(store, QUERIES[0], 20, filter=filter)) <= 2000

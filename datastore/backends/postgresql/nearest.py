@@ -1,5 +1,7 @@
 """Vector search on PostgreSQL, as one statement: by a graph where there is one, else exactly.
 
+Its parts, whose names begin with `nearest_`, lest they hide a table of the host's, are:
+
     given     the arguments
     graph     the graph of this space, where it was built and the search is worth it
     effort    sets what the scan of the graph reads
@@ -64,17 +66,21 @@ _SET = ", ".join(f"set_config('{name}', {value}, true)" for name, value in _SETT
 _RESET = ", ".join(
     f"set_config('{name}', before[{n}], true)" for n, name in enumerate(_SETTINGS, 1)
 )
-_EFFORT = f"SELECT candidates, before, ARRAY[{_SET}] FROM graph"
+_EFFORT = f"SELECT candidates, before, ARRAY[{_SET}] FROM nearest_graph"
 _FOUND = f"""\
 enough, ARRAY[{_RESET}]
-  FROM (SELECT count(*) AS found FROM near) AS counted CROSS JOIN effort"""
+  FROM (SELECT count(*) AS found FROM nearest_near) AS counted CROSS JOIN nearest_effort"""
 #: With a filter, so many times the candidates are walked before anything else: where one in eight
 #: rows fulfils it, they hold enough.
 SPREAD = 2
-_PASSED = "coalesce((SELECT count(*) >= (SELECT wanted FROM given) FROM passing), false)"
-_MANY = "(SELECT few > exact_rows FROM counted CROSS JOIN graph CROSS JOIN effort)"
-_ENOUGH = "coalesce((SELECT enough FROM found), false)"
-_ARE_FEW = "coalesce((SELECT few <= exact_rows FROM counted CROSS JOIN graph), false)"
+_PASSED = """\
+coalesce((SELECT count(*) >= (SELECT wanted FROM nearest_given) FROM nearest_passing), false)"""
+_MANY = """\
+(SELECT few > exact_rows
+    FROM nearest_counted CROSS JOIN nearest_graph CROSS JOIN nearest_effort)"""
+_ENOUGH = "coalesce((SELECT enough FROM nearest_found), false)"
+_ARE_FEW = """\
+coalesce((SELECT few <= exact_rows FROM nearest_counted CROSS JOIN nearest_graph), false)"""
 _WANTED = f"coalesce(CAST(nullif(current_setting('{CANDIDATES}', true), '') AS bigint), 40)"
 
 
@@ -92,31 +98,31 @@ def nearest(element: Nearest, compiler: Any, **kw: Any) -> str:
     filtered, found = "", "SELECT found >= candidates AS "
     if element.is_filtered:
         filtered = f"""\
-), walked AS MATERIALIZED (
+), nearest_walked AS MATERIALIZED (
   {process(_walked(element, compiler))}
-), passing AS MATERIALIZED (
+), nearest_passing AS MATERIALIZED (
   {process(_passing(element))}
-), few AS MATERIALIZED (
+), nearest_few AS MATERIALIZED (
   {process(_few(element))}
-), counted AS MATERIALIZED (
-  SELECT count(*) AS few FROM few
+), nearest_counted AS MATERIALIZED (
+  SELECT count(*) AS few FROM nearest_few
 """
         found = f"SELECT {_PASSED} OR found >= candidates AS "
     return f"""\
-(WITH given AS MATERIALIZED (
+(WITH nearest_given AS MATERIALIZED (
   SELECT CAST({process(element.query)} AS vector({element.dimensions})) AS vector,
     CAST({process(element.limit)} AS bigint) AS wanted,
     coalesce(CAST({process(element.oversample)} AS bigint), {OVERSAMPLE}) AS oversample,
     CAST({process(element.ef_search)} AS bigint) AS ef_search
-), graph AS MATERIALIZED (
+), nearest_graph AS MATERIALIZED (
   {_graph(element, compiler, process)}
-), effort AS MATERIALIZED (
+), nearest_effort AS MATERIALIZED (
   {_EFFORT}
-{filtered}), near AS MATERIALIZED (
+{filtered}), nearest_near AS MATERIALIZED (
   {process(_near(element, compiler))}
-), found AS MATERIALIZED (
+), nearest_found AS MATERIALIZED (
   {found}{_FOUND}
-), measured AS (
+), nearest_measured AS (
   {process(_measured(element))}
 )
 {process(_best(element))})"""
@@ -144,7 +150,7 @@ SELECT * FROM (
       CAST(substring(obj_description(i.oid, 'pg_class') FROM '^{MARK}([0-9]{{1,18}})$')
         AS bigint) AS exact_rows, ARRAY[{_BEFORE}] AS before
     FROM pg_catalog.pg_index AS x
-    JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid CROSS JOIN given
+    JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid CROSS JOIN nearest_given
     WHERE x.indrelid = '{table}'::regclass AND x.indisvalid AND wanted > 0
       AND i.relname = CAST({prefix} || left(encode(sha256(convert_to(
         {space}{model}, 'UTF8')), 'hex'), {DIGITS}) AS name)
@@ -162,8 +168,8 @@ def _few(element: Nearest) -> sa.Select[*tuple[Any, ...]]:
     return (
         sa.select(element.index.key.label("key"))
         .select_from(element.rows())
-        .where(element.eligible(), _if("(SELECT true FROM graph)"), _if(f"NOT {_PASSED}"))
-        .limit(sa.literal_column("(SELECT exact_rows + 1 FROM graph)"))
+        .where(element.eligible(), _if("(SELECT true FROM nearest_graph)"), _if(f"NOT {_PASSED}"))
+        .limit(sa.literal_column("(SELECT exact_rows + 1 FROM nearest_graph)"))
         .correlate(None)
     )
 
@@ -172,7 +178,7 @@ def _near(element: Nearest, compiler: Any) -> sa.Select[*tuple[Any, ...]]:
     """Select what the graph finds among the rows that fulfil the filter."""
     rows = element.scan().order_by(_order(element, compiler))
     nearby = rows.limit(sa.literal_column(_WANTED)).subquery("nearby")
-    gate = _MANY if element.is_filtered else "(SELECT true FROM effort)"
+    gate = _MANY if element.is_filtered else "(SELECT true FROM nearest_effort)"
     return sa.select(nearby).where(_if(gate)).correlate(None)
 
 
@@ -186,13 +192,13 @@ def _walked(element: Nearest, compiler: Any) -> sa.Select[*tuple[Any, ...]]:
     )
     count: ColumnElement[int] = sa.literal_column(f"{SPREAD} * {_WANTED}")
     nearby = rows.order_by(_order(element, compiler)).limit(count).subquery("nearby")
-    return sa.select(nearby).where(_if("(SELECT true FROM effort)")).correlate(None)
+    return sa.select(nearby).where(_if("(SELECT true FROM nearest_effort)")).correlate(None)
 
 
 def _passing(element: Nearest) -> sa.Select[*tuple[Any, ...]]:
     """Select those of the rows walked that fulfil the filter."""
     index = element.index
-    walked = sa.table("walked", sa.column("key"), sa.column("distance"))
+    walked = sa.table("nearest_walked", sa.column("key"), sa.column("distance"))
     return (
         sa.select(walked.c.key, index.public_id.label("id"), walked.c.distance)
         .select_from(walked.join(index.target, index.key == walked.c.key))
@@ -206,20 +212,22 @@ def _order(element: Nearest, compiler: Any) -> ColumnElement[float]:
     index, dimensions, preparer = element.index, element.dimensions or 0, compiler.preparer
     column = f"{preparer.format_table(index.table)}.{preparer.quote(index.column.name)}"
     # literal_column() doubles percent signs, which the preparer has done already.
-    vectors = (column.replace("%%", "%"), "(SELECT vector FROM given)")
+    vectors = (column.replace("%%", "%"), "(SELECT vector FROM nearest_given)")
     left, right = (expression(vector, element.metric, dimensions) for vector in vectors)
     return sa.literal_column(f"{left} {OPERATORS[element.metric]} {right}", sa.Double())
 
 
 def _measured(element: Nearest) -> sa.CompoundSelect[*tuple[Any, ...]]:
     """Select key, id and distance of the candidates or else of every row that may be a hit."""
-    near = sa.table("near", sa.column("key"), sa.column("id"), sa.column("distance"))
+    near = sa.table("nearest_near", sa.column("key"), sa.column("id"), sa.column("distance"))
     parts = [sa.select(near).where(_if(_ENOUGH))]
     everything = element.scan().where(_if(f"NOT {_ENOUGH}"))
     if element.is_filtered:
-        passing = sa.table("passing", sa.column("key"), sa.column("id"), sa.column("distance"))
+        passing = sa.table(
+            "nearest_passing", sa.column("key"), sa.column("id"), sa.column("distance")
+        )
         parts.append(sa.select(passing).where(_if(_ENOUGH), _if(_PASSED)))
-        few = sa.table("few", sa.column("key"))
+        few = sa.table("nearest_few", sa.column("key"))
         listed = element.index.key.in_(sa.select(few.c.key))
         parts.append(everything.where(_if(_ARE_FEW), listed))
         everything = everything.where(_if(f"NOT {_ARE_FEW}"))
@@ -227,7 +235,7 @@ def _measured(element: Nearest) -> sa.CompoundSelect[*tuple[Any, ...]]:
 
 
 def _best(element: Nearest) -> sa.Select[*tuple[Any, ...]]:
-    rows = sa.table("measured", sa.column("key"), sa.column("id"), sa.column("distance"))
+    rows = sa.table("nearest_measured", sa.column("key"), sa.column("id"), sa.column("distance"))
     rows.c.id.type = element.index.public_id.type
     approximate = _if(_ENOUGH).label("approximate")
     return best(rows, "distance", element).add_columns(approximate).correlate(None)

@@ -1,5 +1,7 @@
 """Vector search on SQLite, as one statement: candidates chosen in memory, measured from the rows.
 
+Its parts, whose names begin with `nearest_`, lest they hide a table of the host's, are:
+
     given       the arguments, and the ends of the log as this snapshot has it
     chosen      what `candidates.py` answers: keys, or that every row is to be measured
     passing     with a filter: the first of the chosen that fulfil it
@@ -26,10 +28,10 @@ from datastore.backends.sqlite.indexes import log_table
 from datastore.backends.standard import exact_nearest
 from datastore.elements import Nearest, best, distance
 
-_VECTOR: ColumnElement[Any] = sa.literal_column("(SELECT vector FROM given)")
-_CHOSEN = sa.table("chosen", sa.column("found"))
-_PASSING = sa.table("passing", sa.column("key"))
-_CANDIDATES = sa.table("candidates", sa.column("key"))
+_VECTOR: ColumnElement[Any] = sa.literal_column("(SELECT vector FROM nearest_given)")
+_CHOSEN = sa.table("nearest_chosen", sa.column("found"))
+_PASSING = sa.table("nearest_passing", sa.column("key"))
+_CANDIDATES = sa.table("nearest_candidates", sa.column("key"))
 
 
 class OrderedJoin(Join):
@@ -59,33 +61,33 @@ def nearest(element: Nearest, compiler: Any, **kw: Any) -> str:
 
     log = compiler.preparer.quote(log_table(element.index.definition))
     spread, parts = 1, ""
-    keys = ["SELECT value AS key FROM chosen CROSS JOIN json_each(found, '$.keys')"]
+    keys = ["SELECT value AS key FROM nearest_chosen CROSS JOIN json_each(found, '$.keys')"]
     if element.is_filtered:
         spread = SPREAD
         parts = _filtered(element, process)
         keys = [
-            "SELECT key FROM passing",
-            "SELECT value FROM narrowed CROSS JOIN json_each(narrowed.found, '$.keys')",
+            "SELECT key FROM nearest_passing",
+            "SELECT value FROM nearest_narrowed CROSS JOIN json_each(found, '$.keys')",
         ]
-    keys.append(f"SELECT key FROM chosen CROSS JOIN {log} WHERE seq > found ->> '$.seq'")
-    how = "coalesce((SELECT found FROM narrowed), found)" if parts else "found"
+    keys.append(f"SELECT key FROM nearest_chosen CROSS JOIN {log} WHERE seq > found ->> '$.seq'")
+    how = "coalesce((SELECT found FROM nearest_narrowed), found)" if parts else "found"
     approximate: ColumnElement[Any] = sa.literal_column(
-        f"(SELECT NOT {how} ->> '$.exact' FROM chosen)"
+        f"(SELECT NOT {how} ->> '$.exact' FROM nearest_chosen)"
     )
-    rows = sa.table("measured", sa.column("key"), sa.column("id"), sa.column("distance"))
+    rows = sa.table("nearest_measured", sa.column("key"), sa.column("id"), sa.column("distance"))
     rows.c.id.type = element.index.public_id.type
     top = best(rows, "distance", element).add_columns(approximate.label("approximate"))
     return f"""\
-(WITH given AS MATERIALIZED (
+(WITH nearest_given AS MATERIALIZED (
   SELECT {process(element.query)} AS vector, {process(element.limit)} AS wanted,
     {process(element.oversample)} AS oversample, {process(element.model)} AS model,
     (SELECT max(seq) FROM {log}) AS newest, (SELECT min(seq) FROM {log}) AS oldest
   LIMIT 1
-), chosen AS MATERIALIZED (
-  SELECT {_call(element, spread, "NULL")} AS found FROM given LIMIT 1
-){parts}, candidates AS MATERIALIZED (
+), nearest_chosen AS MATERIALIZED (
+  SELECT {_call(element, spread, "NULL")} AS found FROM nearest_given LIMIT 1
+){parts}, nearest_candidates AS MATERIALIZED (
   {" UNION ".join(keys)}
-), measured AS (
+), nearest_measured AS (
   {process(_measured(element))}
   UNION ALL
   {process(_everything(element))}
@@ -95,13 +97,13 @@ def nearest(element: Nearest, compiler: Any, **kw: Any) -> str:
 
 def _filtered(element: Nearest, process: Any) -> str:
     return f"""\
-, passing AS MATERIALIZED (
+, nearest_passing AS MATERIALIZED (
   {process(_passing(element))}
-), narrowed AS MATERIALIZED (
+), nearest_narrowed AS MATERIALIZED (
   SELECT CASE WHEN NOT found ->> '$.exact'
-      AND (SELECT count(*) FROM passing) < found ->> '$.enough'
+      AND (SELECT count(*) FROM nearest_passing) < found ->> '$.enough'
     THEN {_call(element, 1, f"({process(_fulfilling(element))})")} END AS found
-  FROM chosen CROSS JOIN given
+  FROM nearest_chosen CROSS JOIN nearest_given
 )"""
 
 
@@ -117,13 +119,13 @@ def _passing(element: Nearest) -> sa.Select[*tuple[Any, ...]]:
     """Select the first keys, in the order of their codes, whose rows fulfil the filter."""
     index = element.index
     listed = sa.func.json_each(_CHOSEN.c.found, sa.literal_column("'$.keys'"))
-    chosen = listed.table_valued("value", name="listed")
+    chosen = listed.table_valued("value", name="nearest_listed")
     first = OrderedJoin(_CHOSEN, chosen, sa.literal_column("1"))
     return (
         sa.select(chosen.c.value.label("key"))
         .select_from(OrderedJoin(first, index.target, index.key == chosen.c.value))
         .where(element.condition)
-        .limit(sa.literal_column("(SELECT found ->> '$.wanted' FROM chosen)"))
+        .limit(sa.literal_column("(SELECT found ->> '$.wanted' FROM nearest_chosen)"))
         .correlate(None)
     )
 
@@ -146,7 +148,9 @@ def _measured(element: Nearest) -> sa.Select[*tuple[Any, ...]]:
 def _everything(element: Nearest) -> sa.Select[*tuple[Any, ...]]:
     """Select the same of every row, where `chosen` says so."""
     index = element.index
-    rows: FromClause = OrderedJoin(_CHOSEN, index.table, sa.literal_column("found ->> '$.exact'"))
+    rows: FromClause = OrderedJoin(
+        _CHOSEN, index.table, sa.literal_column("nearest_chosen.found ->> '$.exact'")
+    )
     if index.table is not index.target:
         rows = OrderedJoin(rows, index.target, index.key == index.reference)
     return _select(element, rows)
