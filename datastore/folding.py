@@ -1,8 +1,8 @@
 """What a word is made of, and how its letters are folded: the rules of FTS5's `unicode61`.
 
-Its rules cannot be changed, so that they are the rules of every engine: of
-queries (`fold`) and of what PostgreSQL indexes. They rest on Unicode 6.1 (SQLite manual, FTS5,
-4.3.1). A test compares the tables here with FTS5 itself, for every code point.
+Its rules cannot be changed, so that they are the rules of every engine: of queries (`fold`) and of
+what PostgreSQL indexes. They rest on Unicode 6.1 (SQLite manual, FTS5, 4.3.1). A test compares the
+tables here with FTS5 itself, for the first two planes and a sample of the rest.
 
 A letter (L*) or digit (Nd, Nl) of Unicode 6.1 is part of a word, and so is every character that
 came later, as far as it is none of `NEW_SYMBOLS`. Letters lose their case, those from a to z their

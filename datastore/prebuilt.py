@@ -25,7 +25,11 @@ SHAPES = 256
 MEASURE, APPROXIMATE = "datastore_measure", "datastore_approximate"
 
 VECTOR, TEXT, LIMIT = "datastore_vector", "datastore_text", "datastore_limit"
-POOL, TEXT_WEIGHT, VECTOR_WEIGHT = "datastore_pool", "datastore_text_weight", "datastore_weight"
+POOL, TEXT_WEIGHT, VECTOR_WEIGHT = (
+    "datastore_pool",
+    "datastore_text_weight",
+    "datastore_vector_weight",
+)
 OVERSAMPLE, EF_SEARCH = "datastore_oversample", "datastore_ef_search"
 _FILTER = "datastore_filter_"
 

@@ -21,6 +21,7 @@ _MEASURE = "(?:[aeiou][^aeiou ]|[^aeiou ]y[^aeiouy ])[^ ]*"
 _ENDING = "(?:y|i|ies)(?![^ ])"
 #: Patterns of the endings that Snowball's `porter` treats otherwise, and what they become.
 ENDINGS = ((f"({_MEASURE}log){_ENDING}", r"\1"), (f"({_MEASURE}bl){_ENDING}", r"\1e"))
+#: Bytes, as FTS5 counts them: shorter words stay as they are.
 SHORTEST = 3
 
 

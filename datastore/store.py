@@ -153,7 +153,8 @@ class Datastore(Verbs):
         """Build or refresh what searches need, after many changes.
 
         Full-text indexes are merged, the planner's statistics refreshed, and approximate vector
-        indexes built where there are enough vectors. Others may read and write meanwhile.
+        indexes built where there are enough vectors. Others may read meanwhile, and write on a
+        server; to a SQLite file writers wait.
         """
         with self.backend.writing(), self._connection(Access.STATEMENT) as connection:
             self.backend.optimize(connection, self.settings.embedding.metric)

@@ -19,13 +19,10 @@ from datastore.bulk import CORE_BATCH, BulkInsert
 from datastore.definitions import IndexDefinition, Metric
 from datastore.errors import CapabilityError, DatabaseError, DatastoreError
 from datastore.results import Method
+from datastore.settings import SearchSettings
 
 if TYPE_CHECKING:
-    from datastore.settings import SearchSettings, Settings
-
-
-#: MiB for indexes kept in memory, unless the settings name another number.
-MEMORY = 256
+    from datastore.settings import Settings
 
 
 class Access(enum.Enum):
@@ -70,8 +67,8 @@ class IndexStatistics:
     """How a search index is doing.
 
     `size` is in bytes of the database, None where it cannot be told; `memory` in bytes that each
-    process takes for it. `uncoded` rows are in no approximate index, and measured one by one;
-    `dead` entries stand for what is gone, until somebody clears up.
+    process takes for it. `uncoded` rows are in no approximate index yet, and measured one by one.
+    `dead` are the entries that say nothing new: logged changes, rows that wait for VACUUM.
     """
 
     size: int | None = None
@@ -110,7 +107,7 @@ class Backend:
     #: What the probe found; set when the engine is attached.
     report: ServerReport
     #: Set by the store over the engine.
-    search_settings: SearchSettings | None = None
+    search_settings: SearchSettings = SearchSettings()
 
     def create_engine(self, url: sa.URL, settings: Settings, *, create: bool) -> Engine:
         """Make the engine; `create` allows a database that is a file to be made."""
@@ -175,14 +172,12 @@ class Backend:
     @property
     def memory_limit(self) -> int:
         """Return how many bytes this process may spend on indexes that it keeps in memory."""
-        settings = self.search_settings
-        return (MEMORY if settings is None else settings.memory) * 2**20
+        return self.search_settings.memory * 2**20
 
     @property
     def exact_limit(self) -> int:
         """Up to how many numbers (vectors times dimensions) every distance is computed."""
-        settings = self.search_settings
-        given = None if settings is None else settings.exact_floats
+        given = self.search_settings.exact_floats
         return self.exact_floats if given is None else given
 
     def index_statistics(

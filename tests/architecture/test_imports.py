@@ -40,7 +40,7 @@ LAYERS = (
     ("verbs",),
     ("store",),
     ("recall",),
-    ("transfer", "testing"),
+    ("testing",),
     ("cli",),
 )
 DIALECTS = {"sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql"}

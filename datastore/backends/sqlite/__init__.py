@@ -215,9 +215,9 @@ class SQLiteBackend(Backend):
         self, connection: Connection, definition: IndexDefinition
     ) -> IndexStatistics:
         """Look at FTS5's own tables, or at the codes of this process and the log behind them."""
-        if isinstance(definition, FullTextIndexDefinition):
-            return IndexStatistics(size=full_text_size(connection, definition))
-        return vector_statistics(connection, definition, self._candidates, self.exact_limit)
+        if isinstance(definition, VectorIndexDefinition):
+            return vector_statistics(connection, definition, self._candidates, self.exact_limit)
+        return IndexStatistics(size=full_text_size(connection, definition))
 
     def schema_changed(self, engine: Engine) -> None:
         """Forget the codes of vectors that may be others now."""

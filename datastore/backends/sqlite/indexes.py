@@ -2,8 +2,8 @@
 
 A full-text index is an FTS5 table over the content of its table, kept up to date by three triggers.
 A vector index is two triggers that let in nothing but vectors, and a log of the rows that changed,
-written by three more. Each trigger carries the fingerprint of its index in a comment, which
-`sqlite_master` keeps word for word.
+written by three more and trimmed by a fourth. Each trigger carries the fingerprint of its index in
+a comment, which `sqlite_master` keeps word for word.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ def vector_spaces(
     return [(name, length, rows) for name, length, rows in connection.execute(spaces)]
 
 
-def full_text_size(connection: Connection, definition: FullTextIndexDefinition) -> int:
+def full_text_size(connection: Connection, definition: IndexDefinition) -> int:
     """Return the bytes of a full-text index, those of the text itself aside."""
     data = connection.dialect.identifier_preparer.quote(f"{definition.name}_data")
     size = connection.exec_driver_sql(f"SELECT coalesce(sum(length(block)), 0) FROM {data}")

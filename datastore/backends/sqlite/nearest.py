@@ -15,16 +15,14 @@ LIMIT 1 tells its planner what it cannot see, lest it make an index for a single
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ColumnElement, FromClause
-from sqlalchemy.sql.selectable import Join
 
 from datastore.backends.sqlite.candidates import FUNCTION, SPREAD
 from datastore.backends.sqlite.indexes import log_table
+from datastore.backends.sqlite.joins import OrderedJoin
 from datastore.backends.standard import exact_nearest
 from datastore.elements import Nearest, best, distance
 
@@ -32,21 +30,6 @@ _VECTOR: ColumnElement[Any] = sa.literal_column("(SELECT vector FROM nearest_giv
 _CHOSEN = sa.table("nearest_chosen", sa.column("found"))
 _PASSING = sa.table("nearest_passing", sa.column("key"))
 _CANDIDATES = sa.table("nearest_candidates", sa.column("key"))
-
-
-class OrderedJoin(Join):
-    """A join whose left side SQLite is to read first."""
-
-    inherit_cache = True
-
-
-@compiles(OrderedJoin, "sqlite")
-def _ordered_join(join: OrderedJoin, compiler: Any, from_linter: Any = None, **kw: Any) -> str:
-    if from_linter is not None:  # else SQLAlchemy warns of a cartesian product
-        from_linter.edges.update(product(join.left._from_objects, join.right._from_objects))
-    options = {**kw, "asfrom": True, "from_linter": from_linter}
-    left, right = (compiler.process(side, **options) for side in (join.left, join.right))
-    return f"{left} CROSS JOIN {right} ON {compiler.process(join.onclause, **kw)}"
 
 
 def nearest(element: Nearest, compiler: Any, **kw: Any) -> str:

@@ -7,19 +7,20 @@ from sqlalchemy.engine import Connection
 from datastore.backends.base import IndexStatistics
 from datastore.backends.sqlite.candidates import Candidates, size_of
 from datastore.backends.sqlite.indexes import logged, vector_spaces
-from datastore.definitions import IndexDefinition, VectorIndexDefinition
+from datastore.definitions import VectorIndexDefinition
 
 
 def vector_statistics(
-    connection: Connection, definition: IndexDefinition, candidates: Candidates, exact_limit: int
+    connection: Connection,
+    definition: VectorIndexDefinition,
+    candidates: Candidates,
+    exact_limit: int,
 ) -> IndexStatistics:
-    """Count what is in no code yet, and what the log keeps of changes that every process knows.
+    """Count the rows and changes that are in no code of this process, and all that is logged.
 
     The memory is what the codes take once they are made, in each process that searches.
     """
-    if not isinstance(definition, VectorIndexDefinition):
-        return IndexStatistics()
-    memory = uncoded = 0
+    memory, uncoded, known = 0, 0, []
     for model, dimensions, rows in vector_spaces(connection, definition):
         image = candidates.image(definition.name, model, dimensions)
         if rows * dimensions > exact_limit:
@@ -27,5 +28,7 @@ def vector_statistics(
         if image is None or image.codes is None:
             uncoded += rows
         else:
-            uncoded += logged(connection, definition, image.seq)
+            known.append(image.seq)
+    if known:
+        uncoded += logged(connection, definition, min(known))
     return IndexStatistics(memory=memory, uncoded=uncoded, dead=logged(connection, definition, 0))

@@ -8,14 +8,13 @@ formula.
 from __future__ import annotations
 
 from functools import reduce
-from itertools import product
 from operator import add
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
 
 from datastore.backends.sqlite.functions import LN, PLACES
+from datastore.backends.sqlite.joins import OrderedJoin
 from datastore.backends.substrings import best_substrings, length_of, scored
 from datastore.elements import Matching
 
@@ -65,7 +64,7 @@ def _found(element: Matching, compiler: Any) -> sa.Select[*tuple[Any, ...]]:
             sa.literal_column(_length(element, compiler), sa.Integer()).label("length"),
             sa.case((counts, reduce(add, weighted))).label("frequency"),
         )
-        .select_from(InThisOrder(terms, index.target, sa.true()))
+        .select_from(OrderedJoin(terms, index.target, sa.true()))
         .where(sa.or_(*(count > sa.literal_column("0") for count in places)))
         .correlate(None)
     )
@@ -74,17 +73,3 @@ def _found(element: Matching, compiler: Any) -> sa.Select[*tuple[Any, ...]]:
 def _length(element: Matching, compiler: Any) -> str:
     columns = [compiler.preparer.format_column(c, use_table=True) for c in element.index.columns]
     return length_of(columns, length="length", greatest="max")
-
-
-class InThisOrder(sa.sql.expression.Join):
-    """A join whose left side SQLite takes first (SQLite manual, "The SQLite Query Optimizer")."""
-
-    inherit_cache = True
-
-
-@compiles(InThisOrder)
-def _in_this_order(join: InThisOrder, compiler: Any, from_linter: Any = None, **kw: Any) -> str:
-    if from_linter is not None:
-        from_linter.edges.update(product(join.left._from_objects, join.right._from_objects))
-    options = {**kw, "asfrom": True, "from_linter": from_linter}
-    return " CROSS JOIN ".join(compiler.process(s, **options) for s in (join.left, join.right))
