@@ -100,6 +100,8 @@ class TestConversion:
         with server_without_pgvector.pgvector(), Datastore.open(url) as store:
             assert found(ChunkRepository(store)) == expected
             store.execute("CREATE EXTENSION vector")
+            store.backend.exact_floats = 10  # type: ignore[misc] - for this store alone
+            store.optimize()
             assert found(ChunkRepository(store)) == expected
             migrate.check(store.engine, metadata)
         with Datastore.open(url) as store:
@@ -267,6 +269,21 @@ class TestArrays:
         assert isinstance(row["embedding"], np.ndarray)
         assert not row["embedding"].flags.writeable
 
+    def test_many_are_copied(self, store: Datastore) -> None:
+        table = Notes(dimensions=6).over(store).metadata.tables["notes"]
+        sent: list[str] = []
+        event.listen(
+            store.engine, "before_cursor_execute", lambda _c, _u, sql, *_: sent.append(sql)
+        )
+        rows = [
+            {"rid": n, "id": str(n), "embedding": vector} for n, vector in enumerate(VECTORS, 1)
+        ]
+        assert store.insert_many(table, rows) == len(rows)
+        assert any(statement.startswith("COPY") for statement in sent)
+        assert not any(statement.startswith("INSERT") for statement in sent)
+        read = store.query(sa.select(table.c.embedding).order_by(table.c.rid))
+        assert [row["embedding"].tobytes() for row in read] == [v.tobytes() for v in VECTORS]
+
     def test_arrays_of_the_hosts_stay_lists(self, store: Datastore) -> None:
         mixed = sa.Table(
             "mixed",
@@ -277,8 +294,9 @@ class TestArrays:
         )
         VectorIndex("mixed_vectors", mixed.c.embedding)
         mixed.create(store.engine)
-        store.execute(sa.insert(mixed), {"id": 1, "embedding": [1, 2], "numbers": [3.0, 4.0]})
-        (row,) = store.query(sa.select(mixed))
+        numbers = {"embedding": [1, 2], "numbers": [3.0, 4.0]}
+        store.insert_many(mixed, [{"id": n, **numbers} for n in range(20)])
+        row = store.query(sa.select(mixed))[-1]
         assert row["numbers"] == [3.0, 4.0]
         assert row["embedding"].tolist() == [1.0, 2.0]
 

@@ -22,6 +22,7 @@ from psycopg.types.json import Json, Jsonb
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
+from datastore.backends.postgresql.fallback import ARRAY_TYPE, uses_pgvector
 from datastore.backends.postgresql.types import VectorValue
 from datastore.bulk import BulkInsert, Values
 from datastore.execution import refusals
@@ -93,9 +94,12 @@ _WIRES: Mapping[str, _Wire] = {
     "jsonb": _wire(Jsonb),
     "vector": _wire(VectorValue),
 }
+#: Without pgvector: its domain is sent as what it is made of. Arrays of the host's are lists.
+_ARRAYS: Mapping[str, _Wire] = {"float4[]": _wire(VectorValue)}
 # A view, a rule or a policy for rows: COPY ignores or refuses them.
-_TYPES = sa.text("""\
-SELECT a.attname AS name, a.atttypid AS type
+_TYPES = sa.text(f"""\
+SELECT a.attname AS name, CASE WHEN a.atttypid = to_regtype('{ARRAY_TYPE}')
+  THEN to_regtype('real[]') ELSE a.atttypid END::oid AS type
 FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
 WHERE c.oid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped
 AND c.relkind IN ('r', 'p') AND NOT c.relhasrules AND NOT row_security_active(c.oid)""")
@@ -189,7 +193,8 @@ def _columns(connection: Connection, insert: BulkInsert) -> Sequence[_Column]:
 def _wires(connection: Connection) -> Mapping[int, _Wire]:
     driver_connection: Any = connection.connection.driver_connection
     known = driver_connection.adapters.types
-    return {known.get_oid(name): wire for name, wire in _WIRES.items() if known.get(name)}
+    wires = _WIRES if uses_pgvector(connection.dialect) else {**_WIRES, **_ARRAYS}
+    return {known.get_oid(name): wire for name, wire in wires.items() if known.get(name)}
 
 
 def _single(name: str) -> str:

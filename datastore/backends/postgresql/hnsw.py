@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from datastore.backends.postgresql.fallback import uses_pgvector
 from datastore.definitions import Metric, VectorIndexDefinition
 
 logger = logging.getLogger("datastore")
@@ -165,6 +166,8 @@ def build_graphs(
 
 
 def _is_able(connection: Connection) -> bool:
+    if not uses_pgvector(connection.dialect):
+        return False  # though the extension may be there already
     version = connection.exec_driver_sql(
         "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
     ).scalar()
