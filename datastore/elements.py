@@ -58,6 +58,22 @@ class binary_order(FunctionElement[Any]):  # noqa: N801
         self.type = value.type
 
 
+class unplanned(FunctionElement[Any]):  # noqa: N801
+    """A bound value that a statement is not planned by: one plan serves all values."""
+
+    name = "unplanned"
+    inherit_cache = True
+
+    def __init__(self, value: ColumnElement[Any]) -> None:
+        super().__init__(value)
+        self.type = value.type
+
+
+@compiles(unplanned)
+def _unplanned(element: unplanned, compiler: Any, **kw: Any) -> str:
+    return str(compiler.process(element.clauses, **kw))
+
+
 class SearchFunction(FunctionElement[Any]):
     """Base of the table-valued searches: key, rank and measure of the best `limit` rows."""
 

@@ -16,7 +16,15 @@ from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from datastore.definitions import METRICS, Metric
-from datastore.elements import Each, Matching, Nearest, OnConflict, binary_order, distance
+from datastore.elements import (
+    Each,
+    Matching,
+    Nearest,
+    OnConflict,
+    binary_order,
+    distance,
+    unplanned,
+)
 from datastore.errors import InvalidValueError, UnknownNameError
 from datastore.schema import FullTextIndex, VectorIndex
 from datastore.textquery import TextQuery, TextQueryType
@@ -229,7 +237,10 @@ def checked_weights(weights: Sequence[Any]) -> Sequence[Any]:
 
 def limit_clause(k: Any) -> ColumnElement[int]:
     """Return a bound limit; raise `InvalidValueError` unless it is a whole number from 0 up."""
-    return k if isinstance(k, ColumnElement) else sa.literal(whole_limit("limit", k), sa.Integer())
+    if isinstance(k, unplanned):
+        return k
+    bound = k if isinstance(k, ColumnElement) else sa.literal(whole_limit("limit", k), sa.Integer())
+    return unplanned(bound)
 
 
 def whole_limit(what: str, number: Any, least: int = 0, most: int = 2**31 - 1) -> int:
@@ -281,7 +292,13 @@ def condition(table: FromClause, filter: Filter) -> ColumnElement[bool]:
         raise InvalidValueError(
             f"filter: {documents[0]} holds JSON: compare a value inside it, with an expression"
         )
-    return sa.and_(sa.true(), *(table.c[name] == value for name, value in filter.items()))
+    return sa.and_(sa.true(), *(_equal(table.c[name], value) for name, value in filter.items()))
+
+
+def _equal(column: ColumnElement[Any], value: Any) -> ColumnElement[bool]:
+    if isinstance(value, sa.BindParameter):
+        value = unplanned(sa.type_coerce(value, column.type))
+    return column == value
 
 
 def _bound(value: Any, type_: sa.types.TypeEngine[Any]) -> ColumnElement[Any]:

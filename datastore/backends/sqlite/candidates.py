@@ -351,8 +351,8 @@ class _Reader:
 
 
 def size_of(rows: int, dimensions: int) -> int:
-    """Return the bytes that codes take in memory: the bits of each vector, and its key."""
-    return rows * (8 * -(-dimensions // 64) + 8)
+    """Return the bytes that codes take in memory: bits, key and offset of each vector."""
+    return rows * (8 * -(-dimensions // 64) + 8 + 4)
 
 
 def quoted(name: str) -> str:

@@ -11,7 +11,16 @@ from datastore.backends.sqlite.functions import COSINE, L2, NEGATIVE_PRODUCT
 from datastore.backends.sqlite.nearest import nearest
 from datastore.backends.sqlite.trigram import matching_substrings
 from datastore.backends.standard import on_conflict, parenthesised
-from datastore.elements import Each, Matching, Nearest, OnConflict, best, binary_order, distance
+from datastore.elements import (
+    Each,
+    Matching,
+    Nearest,
+    OnConflict,
+    best,
+    binary_order,
+    distance,
+    unplanned,
+)
 
 # Of what a query is bound as: see types.MatchExpressions.
 _EXPRESSIONS: tuple[sa.ColumnElement[str], ...] = (
@@ -34,6 +43,14 @@ def _distance(element: distance, compiler: Any, **kw: Any) -> str:
 def _binary_order(element: binary_order, compiler: Any, **kw: Any) -> str:
     value = compiler.process(element.clauses, **kw)
     return f"{value} COLLATE BINARY" if element.type._type_affinity is sa.String else str(value)
+
+
+@compiles(unplanned, "sqlite")
+def _unplanned(element: unplanned, compiler: Any, **kw: Any) -> str:
+    # SQLite (3.53 does) plans by the value of a bare parameter in LIMIT, and with STAT4 by that of
+    # one compared with an indexed column: anew each time one is bound, which takes as long as all
+    # the rest of a search. It does not look into a query for them.
+    return f"(SELECT {compiler.process(element.clauses, **kw)})"
 
 
 @compiles(Each, "sqlite")
