@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from datastore.backends import backend_class
 from datastore.backends.base import Access, Backend
@@ -115,6 +115,19 @@ def access_engine(engine: Engine, access: Access) -> Engine:
     options = backend_of(engine).execution_options(access)
     # From the root: of two views on one another, the inner one's isolation level would win.
     return _root(engine).execution_options(**{**engine.get_execution_options(), **options})
+
+
+def connect(engine: Engine, access: Access) -> Connection:
+    """Return a connection of `engine` that is used for `access`.
+
+    A view with an isolation level sets it by an event, and events cost as much as a short statement.
+    """
+    connection = engine.connect()
+    try:
+        return connection.execution_options(**backend_of(engine).execution_options(access))
+    except BaseException:
+        connection.close()
+        raise
 
 
 def describe(engine: Engine) -> str:

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from datastore import migrate
 from datastore.backends.base import Access, Backend, Capability
-from datastore.engine import access_engine, backend_of, create_engine, describe
+from datastore.engine import backend_of, connect, create_engine, describe
 from datastore.errors import (
     CapabilityError,
     ConfigurationError,
@@ -171,17 +171,13 @@ class Datastore(Verbs):
 
     @contextmanager
     def _connection(self, access: Access) -> Iterator[Connection]:
-        engine = self._engines[access]
         with self._translated(), ExitStack() as stack:
             if access is Access.WRITE:
                 stack.enter_context(self.backend.writing())
-                yield stack.enter_context(engine.begin())
-            else:
-                yield stack.enter_context(engine.connect())
-
-    @cached_property
-    def _engines(self) -> dict[Access, Engine]:
-        return {access: access_engine(self.engine, access) for access in Access}
+            connection = stack.enter_context(connect(self.engine, access))
+            if access is Access.WRITE:
+                stack.enter_context(connection.begin())
+            yield connection
 
     def _refuse_newer_schema(self) -> None:
         with self._connection(Access.STATEMENT) as connection:
@@ -231,7 +227,7 @@ class Transaction(Verbs):
             return
         if self._access is Access.WRITE:
             self._stack.enter_context(self.backend.writing())
-        self._connected = self._stack.enter_context(self.store._engines[self._access].connect())
+        self._connected = self._stack.enter_context(connect(self.store.engine, self._access))
         self._begun = self._connected.begin()
 
     def __exit__(

@@ -65,7 +65,7 @@ class Verbs(Searches):
     ) -> list[RowMapping]:
         """Return the rows of SQL text (`:name` parameters) or of a Core statement."""
         with self._connection(access_of(statement)) as connection:
-            return list(rows(connection, *_prepared(statement, params)))
+            return list(rows(connection, *_prepared(statement, params)).all())
 
     def query_one(
         self, statement: Statement, params: Mapping[str, Any] | None = None

@@ -31,6 +31,7 @@ from datastore.backends.postgresql.fallback import (
 )
 from datastore.backends.postgresql.hnsw import build_graphs
 from datastore.backends.postgresql.indexes import search_objects
+from datastore.backends.postgresql.liveness import replace_dead_connections
 from datastore.backends.postgresql.statistics import index_statistics
 from datastore.backends.postgresql.types import (
     read_vectors_as_binary,
@@ -72,15 +73,16 @@ class PostgreSQLBackend(Backend):
     def create_engine(self, url: sa.URL, settings: Settings, *, create: bool) -> Engine:
         """Make a pool that checks a connection before it hands it out."""
         options = settings.postgresql
-        return sa.create_engine(
+        engine = sa.create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_size=options.pool_size,
             max_overflow=MAX_OVERFLOW,
             pool_timeout=options.pool_timeout,
-            pool_pre_ping=True,
             hide_parameters=True,
             connect_args=_connect_arguments(options, url),
         )
+        replace_dead_connections(engine)
+        return engine
 
     def attach(self, engine: Engine) -> None:
         """Teach its connections vectors, in both directions, and COPY."""

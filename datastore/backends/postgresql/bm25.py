@@ -74,8 +74,9 @@ def bm25(element: Matching, compiler: Any, **kw: Any) -> str:
         WHERE occur <> 'must not' GROUP BY term, lexemes, prefix) AS s
 ), bm25_terms AS MATERIALIZED (
   SELECT c.term, c.term::tsquery AS query, c.lexemes, c.prefix, c.texts,
-    cardinality(c.lexemes) = 1 AND NOT c.prefix AS is_word, c.repeated * {_idf()} AS importance
-  FROM bm25_counted AS c CROSS JOIN bm25_corpus AS corpus
+    cardinality(c.lexemes) = 1 AND NOT c.prefix AS is_word, c.repeated * {_idf()} AS importance,
+    corpus.mean_length, h.thresholds
+  FROM bm25_counted AS c CROSS JOIN bm25_corpus AS corpus CROSS JOIN bm25_thresholds AS h
 ), bm25_bounded AS MATERIALIZED (
   SELECT *, sum(texts) OVER rare - texts AS texts_of_rarer,
     {K1 + 1} * sum(importance) OVER frequent AS bound
@@ -140,12 +141,15 @@ def _idf() -> str:
 
 
 def _relevance(definition: FullTextIndexDefinition) -> str:
-    """Render the score of one row `d`."""
-    norm = f"{K1} * ({1 - B} + {B} * d.length / corpus.mean_length)"
+    """Render the score of one row `d`.
+
+    OFFSET 0 has the frequency computed once, rather than wherever it stands.
+    """
+    norm = f"{K1} * ({1 - B} + {B} * d.length / t.mean_length)"
     return f"""\
 (SELECT sum(t.importance * f.frequency * {K1 + 1} / (f.frequency + {norm}))
-    FROM bm25_terms AS t CROSS JOIN bm25_corpus AS corpus CROSS JOIN bm25_thresholds AS h
-    CROSS JOIN LATERAL (SELECT {_frequency(definition)} AS frequency) AS f
+    FROM bm25_terms AS t
+    CROSS JOIN LATERAL (SELECT {_frequency(definition)} AS frequency OFFSET 0) AS f
     WHERE f.frequency > 0)"""
 
 
@@ -155,7 +159,7 @@ def _frequency(definition: FullTextIndexDefinition) -> str:
     if len(labels(definition)) > 1:
         return counted
     weight = definition.weights[0]
-    read = "width_bucket(ts_rank('{1,1,1,1}', d.lexemes, t.query)::double precision, h.thresholds)"
+    read = "width_bucket(ts_rank('{1,1,1,1}', d.lexemes, t.query)::double precision, t.thresholds)"
     return f"CASE WHEN t.is_word THEN {weight!r} * {read} ELSE {counted} END"
 
 

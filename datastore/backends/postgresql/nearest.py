@@ -10,7 +10,7 @@ Its parts, whose names begin with `nearest_`, lest they hide a table of the host
     few       else the keys of the rows that fulfil it, up to the number measured exactly
     near      what the graph finds, with its distances as they are; with a filter, beyond the few
     found     whether it found enough; sets back what was set
-    measured  the distances of `near`, or else of `few`, or else of every row
+    measured  the distances of `near`, or else of `few`, or else of every row (see `exact.py`)
 
 Parts that are not called for are skipped by conditions on one row, which PostgreSQL looks at before
 it scans anything. `found` reads all of `near` before anything else does, so what `effort` sets
@@ -24,6 +24,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql import ColumnElement
 
+from datastore.backends.postgresql.exact import (
+    choice,
+    chooses_first,
+    exact_nearest,
+    measured_first,
+    vectors,
+)
 from datastore.backends.postgresql.fallback import uses_pgvector
 from datastore.backends.postgresql.hnsw import (
     DIGITS,
@@ -35,8 +42,7 @@ from datastore.backends.postgresql.hnsw import (
     name_prefix,
     space_prefix,
 )
-from datastore.backends.standard import exact_nearest
-from datastore.elements import Nearest, best, distance
+from datastore.elements import Nearest, best
 
 #: Candidates for each hit, and how long the graph's list is at least: with pgvector's default of
 #: 40, one in ten of the nearest was missed on 30,000 vectors.
@@ -108,6 +114,9 @@ def nearest(element: Nearest, compiler: Any, **kw: Any) -> str:
   SELECT count(*) AS few FROM nearest_few
 """
         found = f"SELECT {_PASSED} OR found >= candidates AS "
+    chosen = ""
+    if chooses_first(element):
+        chosen = f", {choice(element, compiler, _if(f'NOT {_ENOUGH}'), **kw)}"
     return f"""\
 (WITH nearest_given AS MATERIALIZED (
   SELECT CAST({process(element.query)} AS vector({element.dimensions})) AS vector,
@@ -122,7 +131,7 @@ def nearest(element: Nearest, compiler: Any, **kw: Any) -> str:
   {process(_near(element, compiler))}
 ), nearest_found AS MATERIALIZED (
   {found}{_FOUND}
-), nearest_measured AS (
+){chosen}, nearest_measured AS (
   {process(_measured(element))}
 )
 {process(_best(element))})"""
@@ -184,14 +193,9 @@ def _near(element: Nearest, compiler: Any) -> sa.Select[*tuple[Any, ...]]:
 
 def _walked(element: Nearest, compiler: Any) -> sa.Select[*tuple[Any, ...]]:
     """Select what the graph finds among all rows of the model."""
-    index = element.index
-    model = sa.true() if index.model is None else index.model == element.model
-    measure = distance(index.column, element.query, element.metric)
-    rows = sa.select(index.reference.label("key"), measure.label("distance")).where(
-        index.column.is_not(None), model
-    )
     count: ColumnElement[int] = sa.literal_column(f"{SPREAD} * {_WANTED}")
-    nearby = rows.order_by(_order(element, compiler)).limit(count).subquery("nearby")
+    rows = vectors(element).order_by(_order(element, compiler))
+    nearby = rows.limit(count).subquery("nearby")
     return sa.select(nearby).where(_if("(SELECT true FROM nearest_effort)")).correlate(None)
 
 
@@ -221,6 +225,8 @@ def _measured(element: Nearest) -> sa.CompoundSelect[*tuple[Any, ...]]:
     """Select key, id and distance of the candidates or else of every row that may be a hit."""
     near = sa.table("nearest_near", sa.column("key"), sa.column("id"), sa.column("distance"))
     parts = [sa.select(near).where(_if(_ENOUGH))]
+    if chooses_first(element):
+        return sa.union_all(*parts, *measured_first(element))
     everything = element.scan().where(_if(f"NOT {_ENOUGH}"))
     if element.is_filtered:
         passing = sa.table(

@@ -15,7 +15,7 @@ from psycopg.adapt import Buffer, Dumper, Loader
 from psycopg.types import TypeInfo
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import UserDefinedType
 
@@ -300,17 +300,17 @@ _READ_TEXT = (sa.Enum, postgresql.CITEXT)
 def read_vectors_as_binary(engine: Engine) -> None:
     """Ask for binary results where a statement selects vectors: text takes twenty times as long."""
 
-    @event.listens_for(engine, "before_cursor_execute")
-    def choose_format(
-        connection: Connection, cursor: Any, _sql: str, _parameters: Any, context: Any, _many: bool
-    ) -> None:
+    # An event of the dialect: one of the engine would have SQLAlchemy prepare all events anew for
+    # each connection that is handed out.
+    @event.listens_for(engine, "do_execute")
+    def choose_format(cursor: Any, _sql: str, _parameters: Any, context: Any) -> None:
         compiled = getattr(context, "compiled", None)
         if compiled is None:
             return
-        binary, lists = _formats(compiled, connection.dialect)
+        binary, lists = _formats(compiled, context.dialect)
         if binary:
             cursor.format = pq.Format.BINARY
-        if binary and not lists and not uses_pgvector(connection.dialect):
+        if binary and not lists and not uses_pgvector(context.dialect):
             cursor.adapters.register_loader(REAL_ARRAY, RealArrayLoader)
 
 
