@@ -145,9 +145,9 @@ kg_entity_names = Table(
     Column("entity_id", Text(), nullable=False),
     Column("name", Text(), nullable=False),
     Column("normalized_name", Text(), nullable=False),
-    # Pieces of it, see `repositories.grams`.
-    Column("grams", Text(), nullable=False, server_default=sa.text("''")),
     Column("updated_at", UTCDateTime(), nullable=False),
+    # Pieces of the normalised name, see `repositories.grams`.
+    Column("grams", Text(), nullable=False, server_default=sa.text("''")),
     UniqueConstraint("namespace", "entity_id", "name"),
     ForeignKeyConstraint(
         ["namespace", "entity_id"],

@@ -122,12 +122,12 @@ def _connect(
     max_hops: int | None,
 ) -> list[str] | None:
     """Let both sides grow, the smaller first, until they meet; of the places the first by id."""
-    hops = 0
-    while not (met := start.whence.keys() & goal.whence.keys()):
+    hops, sides = 0, (start, goal)
+    while not (met := [id_ for id_ in sides[0].frontier if id_ in sides[1].whence]):
         if not (start.frontier and goal.frontier) or hops == max_hops:
             return None
-        smaller = min(start, goal, key=lambda side: len(side.frontier))
-        smaller.advance(session, params)
+        sides = (start, goal) if len(start.frontier) <= len(goal.frontier) else (goal, start)
+        sides[0].advance(session, params)
         hops += 1
     place = min(met)
     return start.path_to(place)[::-1] + goal.path_to(place)[1:]
