@@ -22,6 +22,8 @@ _entity = kg_entities.c
 _edge = kg_relationships.c
 
 NAMESPACE = sa.bindparam("namespace", type_=Text())
+#: The same in an UPDATE, where the name of a column stands for what it is set to.
+WITHIN = sa.bindparam("within", type_=Text())
 ID = sa.bindparam("id", type_=Text())
 LIMIT = sa.bindparam("limit", type_=sa.Integer())
 BY_WEIGHT = (_entity.mention_count.desc(), _entity.entity_id)

@@ -18,7 +18,7 @@ from repositories.graph_rows import (
     EDGE_COLUMNS,
     ENDS,
     ENTITIES_BY_ID,
-    NAMESPACE,
+    WITHIN,
     derived_id,
     edge_row,
     read_relationships,
@@ -41,20 +41,20 @@ _DROP = sa.bindparam("drop", type_=Text())
 _LOCK = ENTITIES_BY_ID.order_by(_entity.entity_id).with_for_update()
 _EDGES = (
     sa.select(*EDGE_COLUMNS)
-    .where(_edge.namespace == NAMESPACE)
+    .where(_edge.namespace == WITHIN)
     .where(_edge.source_entity_id.in_([_KEEP, _DROP]) | _edge.target_entity_id.in_([_KEEP, _DROP]))
     .order_by(*ENDS)
     # Who reinforces one touches no entity, and so waits for none.
     .with_for_update()
 )
 _DELETE_EDGES = sa.delete(kg_relationships).where(
-    _edge.namespace == NAMESPACE,
+    _edge.namespace == WITHIN,
     (_edge.source_entity_id == _DROP) | (_edge.target_entity_id == _DROP),
 )
 _PUT_EDGE = (
     sa.update(kg_relationships)
     .where(
-        _edge.namespace == NAMESPACE, _edge.relationship_id == sa.bindparam("edge", type_=Text())
+        _edge.namespace == WITHIN, _edge.relationship_id == sa.bindparam("edge", type_=Text())
     )
     .values(
         description=sa.bindparam("told"),
@@ -68,9 +68,9 @@ def _moved(table: sa.Table, what: sa.Column[Any]) -> sa.Update:
     """Give the rows of one entity to the other, but for those that it has already."""
     column, known = table.c.entity_id, table.alias("known")
     has = sa.exists().where(
-        known.c.namespace == NAMESPACE, known.c.entity_id == _KEEP, known.c[what.name] == what
+        known.c.namespace == WITHIN, known.c.entity_id == _KEEP, known.c[what.name] == what
     )
-    mine = sa.and_(table.c.namespace == NAMESPACE, column == _DROP)
+    mine = sa.and_(table.c.namespace == WITHIN, column == _DROP)
     return sa.update(table).where(mine, ~has).values({column: _KEEP})
 
 
@@ -91,7 +91,7 @@ def _twins() -> sa.Executable:
         )
         .join(vector, vector.c.name == theirs.c.rid)
         .outerjoin(known, sa.and_(known.c.name == ours.c.rid, known.c.model == vector.c.model))
-        .where(ours.c.namespace == NAMESPACE, ours.c.entity_id == _KEEP)
+        .where(ours.c.namespace == WITHIN, ours.c.entity_id == _KEEP)
         .where(theirs.c.entity_id == _DROP, known.c.name.is_(None))
     )
 
@@ -107,7 +107,7 @@ _MOVE_EMBEDDING = (
 )
 _PUT_ENTITY = (
     sa.update(kg_entities)
-    .where(_entity.namespace == NAMESPACE, _entity.entity_id == _KEEP)
+    .where(_entity.namespace == WITHIN, _entity.entity_id == _KEEP)
     .values(
         description=sa.bindparam("told"),
         mention_count=sa.bindparam("mentions"),
@@ -115,12 +115,12 @@ _PUT_ENTITY = (
         last_seen=sa.bindparam("last"),
     )
 )
-_DELETE = sa.delete(kg_entities).where(_entity.namespace == NAMESPACE, _entity.entity_id == _DROP)
+_DELETE = sa.delete(kg_entities).where(_entity.namespace == WITHIN, _entity.entity_id == _DROP)
 
 
 def merge(transaction: Transaction, namespace: str, keep: str, drop: str) -> Entity:
     """Make two entities one, and return it."""
-    both = {"namespace": namespace, "keep": keep, "drop": drop}
+    both = {"within": namespace, "keep": keep, "drop": drop}
     first, second = _locked(transaction, namespace, keep, drop)
     _merge_relationships(transaction, both)
     transaction.execute(_MOVE_MENTIONS, both)
@@ -148,7 +148,7 @@ def _locked(
 
 def _merge_relationships(transaction: Transaction, both: dict[str, str]) -> None:
     edges = read_relationships(transaction, _EDGES, both)
-    keep, drop, namespace = both["keep"], both["drop"], both["namespace"]
+    keep, drop, namespace = both["keep"], both["drop"], both["within"]
     moving = [edge for edge in edges if drop in (edge.source, edge.target)]
     staying = {_ends(edge): edge for edge in edges if drop not in (edge.source, edge.target)}
     merged = dict(staying)
@@ -165,7 +165,7 @@ def _merge_relationships(transaction: Transaction, both: dict[str, str]) -> None
         _PUT_EDGE,
         [
             {
-                "namespace": namespace,
+                "within": namespace,
                 "edge": edge.id,
                 "told": edge.description,
                 "words": edge.keywords,

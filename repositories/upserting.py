@@ -21,7 +21,7 @@ from repositories.base import now
 from repositories.graph_rows import (
     EDGE_COLUMNS,
     ENTITY_COLUMNS,
-    NAMESPACE,
+    WITHIN,
     edge_row,
     entity_row,
     name_row,
@@ -78,7 +78,7 @@ _PUT_EDGE = upsert(
 _PUT_KEYWORDS = (
     sa.update(kg_relationships)
     .where(
-        _edge.namespace == NAMESPACE, _edge.relationship_id == sa.bindparam("edge", type_=Text())
+        _edge.namespace == WITHIN, _edge.relationship_id == sa.bindparam("edge", type_=Text())
     )
     .values(keywords=sa.bindparam("words", type_=TextArray()))
 )
@@ -111,7 +111,7 @@ def upsert_relationship(
     found = relationship_of(transaction.query(_PUT_EDGE, row)[0])
     words = united(found.keywords, edge.keywords)
     if words != found.keywords:
-        bound = {"namespace": namespace, "edge": found.id, "words": words}
+        bound = {"within": namespace, "edge": found.id, "words": words}
         transaction.execute(_PUT_KEYWORDS, bound)
     return replace(found, keywords=words)
 
