@@ -32,7 +32,8 @@ class SearchHit(Generic[Row]):
     """One row that was found. `score` is in 0..1 and larger is better, for every kind of search.
 
     `distance` (smaller is nearer) is there after a vector search, `relevance` (BM25, larger is
-    better) after a full-text search, `snippet` where marks for one were given.
+    better) after a full-text search, `snippet` where marks for one were given, `reasons` where hits
+    of one search are found in several ways.
     """
 
     id: Any
@@ -41,6 +42,7 @@ class SearchHit(Generic[Row]):
     distance: float | None = None
     relevance: float | None = None
     snippet: str | None = None
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ which it joins. `get` raises `NotFoundError`, `find` returns None or a list, `se
 from repositories.chunks import ChunkRepository
 from repositories.graph import GraphRepository
 from repositories.memory import MemoryManager
-from repositories.records import Chunk, Entity, Neighborhood, Relationship
+from repositories.records import Chunk, Entity, Neighborhood, Path, Relationship
 
 __all__ = [
     "Chunk",
@@ -16,5 +16,6 @@ __all__ = [
     "GraphRepository",
     "MemoryManager",
     "Neighborhood",
+    "Path",
     "Relationship",
 ]

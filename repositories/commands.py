@@ -1,4 +1,4 @@
-"""`datastore index` and `datastore search`: what the repositories add to the command line."""
+"""`datastore index` and `search`; the commands of the repositories are registered here."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from datastore.errors import (
     NotFoundError,
 )
 from repositories.base import DEFAULT_NAMESPACE
+from repositories.graph_command import graph
 from repositories.memory import Embedder, FileReport, IndexReport, MemoryManager
 from repositories.records import Chunk
 
@@ -56,6 +57,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands; called by the entry point group `datastore.commands`."""
     command(app, index)
     command(app, search)
+    command(app, graph)
 
 
 # --- index --------------------------------------------------------------------------------------

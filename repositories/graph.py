@@ -2,114 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
-from functools import lru_cache
-from hashlib import sha256
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import sqlalchemy as sa
 
-from datastore import Text, TextArray, Transaction, each, upsert
+from datastore import SearchResult, Text, Transaction, upsert
 from datastore.bulk import batches
-from datastore.errors import InvalidValueError, NotFoundError
-from datastore.folding import fold
-from datastore.sql import excluded
-from datastore.types import INT64, check_text
-from repositories.base import BATCH, INT32, Repository, Session, is_text, now, whole
-from repositories.records import Entity, Neighborhood, Relationship
+from datastore.errors import InvalidValueError
+from repositories import following, merging, names, networks, traversal, upserting
+from repositories.base import BATCH, INT32, Repository, now, whole
+from repositories.following import DIRECTIONS, Direction, Followed
+from repositories.graph_rows import (
+    BY_WEIGHT,
+    EDGE_COLUMNS,
+    ENDS,
+    ENTITIES,
+    ENTITY,
+    ID,
+    LIMIT,
+    NAMESPACE,
+    edge_row,
+    entity_row,
+    listed,
+    name_row,
+    read_entity,
+    read_relationships,
+    texts,
+)
+from repositories.records import Entity, Neighborhood, Path, Relationship
 from repositories.tables import kg_entities, kg_entity_names, kg_mentions, kg_relationships
 
-Direction: TypeAlias = Literal["out", "in", "both"]
-DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+if TYPE_CHECKING:
+    from networkx import MultiDiGraph
+
+__all__ = ["DIRECTIONS", "Direction", "GraphRepository", "Weight"]
+
+#: What makes an entity a top one.
+Weight: TypeAlias = Literal["mentions", "degree"]
+WEIGHTS: tuple[Weight, ...] = get_args(Weight)
 
 _entity = kg_entities.c
 _edge = kg_relationships.c
-_name = kg_entity_names.c
 
-_NAMESPACE = sa.bindparam("namespace", type_=Text())
-_ID = sa.bindparam("id", type_=Text())
-_LIMIT = sa.bindparam("limit", type_=sa.Integer())
-_BY_WEIGHT = (_entity.mention_count.desc(), _entity.entity_id)
-
-
-def _listed(parameter: str) -> sa.Select[Any]:
-    """Select the texts of a bound list."""
-    return sa.select(each(sa.bindparam(parameter, type_=TextArray())).c.value)
-
-
-_ENTITY_COLUMNS = (
-    _entity.entity_id.label("id"),
-    _entity.name,
-    _entity.type,
-    _entity.description,
-    _entity.mention_count,
-    _entity.first_seen,
-    _entity.last_seen,
+_FIRST_PAGE = ENTITIES.order_by(_entity.entity_id).limit(LIMIT)
+_NEXT_PAGE = _FIRST_PAGE.where(_entity.entity_id > ID)
+_FIRST_EDGES = (
+    sa.select(*EDGE_COLUMNS).where(_edge.namespace == NAMESPACE).order_by(*ENDS).limit(LIMIT)
 )
-_EDGE_COLUMNS = (
-    _edge.source_entity_id.label("source"),
-    _edge.target_entity_id.label("target"),
-    _edge.type,
-    _edge.relationship_id.label("id"),
-    _edge.description,
-    _edge.keywords,
-    _edge.strength,
+_NEXT_EDGES = _FIRST_EDGES.where(
+    sa.tuple_(*ENDS)
+    > sa.tuple_(*(sa.bindparam(name, type_=Text()) for name in ("source", "target", "of_type")))
 )
-_ENTITIES = sa.select(*_ENTITY_COLUMNS).where(_entity.namespace == _NAMESPACE)
-_ENTITY = _ENTITIES.where(_entity.entity_id == _ID)
-_FIRST_PAGE = _ENTITIES.order_by(_entity.entity_id).limit(_LIMIT)
-_NEXT_PAGE = _FIRST_PAGE.where(_entity.entity_id > _ID)
-# Names without a letter or a digit all fold to nothing: of those, only the very same one is meant.
-_NAMED = _ENTITIES.where(
-    _entity.entity_id.in_(
-        sa.select(_name.entity_id).where(
-            _name.namespace == _NAMESPACE,
-            _name.normalized_name == sa.bindparam("folded", type_=Text()),
-            (_name.normalized_name != "") | (_name.name == sa.bindparam("name", type_=Text())),
-        )
+_DELETE = sa.delete(kg_entities).where(_entity.namespace == NAMESPACE, _entity.entity_id == ID)
+_DELETE_EDGE = sa.delete(kg_relationships).where(
+    _edge.namespace == NAMESPACE, _edge.relationship_id == ID
+)
+_BY_MENTIONS = ENTITIES.order_by(*BY_WEIGHT).limit(LIMIT)
+
+
+def _by_degree() -> sa.Executable:
+    ends = sa.union_all(
+        *(sa.select(end.label("id")).where(_edge.namespace == NAMESPACE) for end in ENDS[:2])
+    ).subquery("ends")
+    counted = sa.select(ends.c.id, sa.func.count().label("n")).group_by(ends.c.id)
+    degrees = counted.subquery("degrees")
+    return (
+        ENTITIES.outerjoin(degrees, degrees.c.id == _entity.entity_id)
+        .order_by(sa.func.coalesce(degrees.c.n, 0).desc(), *BY_WEIGHT)
+        .limit(LIMIT)
     )
-).order_by(*_BY_WEIGHT)
-_CHUNKS = (
-    sa.select(kg_mentions.c.chunk_id)
-    .distinct()
-    .where(kg_mentions.c.namespace == _NAMESPACE, kg_mentions.c.entity_id.in_(_listed("entities")))
-    .order_by(kg_mentions.c.chunk_id)
-)
-_DELETE = sa.delete(kg_entities).where(_entity.namespace == _NAMESPACE, _entity.entity_id == _ID)
 
-_fresh = excluded(kg_entities)
-_UPSERT = upsert(
-    kg_entities,
-    key=[_entity.namespace, _entity.entity_id],
-    update={
-        _entity.name: _fresh.name,
-        _entity.type: _fresh.type,
-        _entity.description: sa.func.coalesce(_fresh.description, _entity.description),
-        # No further than the column reaches: one engine would raise, the other store a float.
-        _entity.mention_count: sa.case(
-            (_entity.mention_count > INT64[-1] - _fresh.mention_count, INT64[-1]),
-            else_=_entity.mention_count + _fresh.mention_count,
-        ),
-        _entity.first_seen: sa.case(
-            (_fresh.first_seen < _entity.first_seen, _fresh.first_seen), else_=_entity.first_seen
-        ),
-        _entity.last_seen: sa.case(
-            (_fresh.last_seen > _entity.last_seen, _fresh.last_seen), else_=_entity.last_seen
-        ),
-    },
-).returning(*_ENTITY_COLUMNS)
-_ADD_NAME = upsert(kg_entity_names, key=[_name.namespace, _name.entity_id, _name.name])
+
+_TOP: Mapping[Weight, sa.Executable] = {"mentions": _BY_MENTIONS, "degree": _by_degree()}
 _LINK = upsert(kg_mentions)
+
+
+def _linked(wanted: sa.Column[str], given: sa.Column[str]) -> sa.Select[Any]:
+    """Select one end of the mentions whose other end is listed."""
+    mine = kg_mentions.c.namespace == NAMESPACE
+    found = sa.select(wanted.label("id")).distinct().where(mine, given.in_(listed("ids")))
+    return found.order_by(wanted)
+
+
+_CHUNKS = _linked(kg_mentions.c.chunk_id, kg_mentions.c.entity_id)
+_MENTIONED = _linked(kg_mentions.c.entity_id, kg_mentions.c.chunk_id)
 
 
 class GraphRepository(Repository):
     """Entities and relationships of one namespace.
 
     `direction` says which arrows are followed: "out" along them, "in" against them, "both" either
-    way. `types` are the types of relationships that count; all of them unless given.
+    way. `types` are the types of relationships that count, `min_strength` how strong they are at
+    least; all of them unless given.
     """
+
+    # --- entities
+
+    def add_entity(self, entity: Entity) -> None:
+        """Insert one; an id that exists raises `UniqueViolation`."""
+        self.add_entities([entity])
 
     def add_entities(self, entities: Iterable[Entity]) -> int:
         """Insert them all, or none: an id that exists raises `UniqueViolation`. Return how many."""
@@ -117,10 +110,10 @@ class GraphRepository(Repository):
             return sum(self._add_entities(transaction, batch) for batch in batches(entities, BATCH))
 
     def _add_entities(self, transaction: Transaction, batch: Sequence[Entity]) -> int:
-        moment = now()
-        transaction.insert_many(kg_entities, [self._entity_row(entity, moment) for entity in batch])
+        space, moment = self.namespace, now()
+        transaction.insert_many(kg_entities, [entity_row(space, each, moment) for each in batch])
         transaction.insert_many(
-            kg_entity_names, [self._name_row(entity, moment) for entity in batch]
+            kg_entity_names, [name_row(space, each.id, each.name, moment) for each in batch]
         )
         return len(batch)
 
@@ -130,30 +123,42 @@ class GraphRepository(Repository):
         The entity takes the new name (the old one still finds it), type and, if there is one,
         description; `first_seen` and `last_seen` widen.
         """
-        moment = now()
         with self.session.transaction() as transaction:
-            row = transaction.query(_UPSERT, self._entity_row(entity, moment))[0]
-            transaction.execute(_ADD_NAME, self._name_row(entity, moment))
-        return Entity(**row)
+            return upserting.upsert_entity(transaction, self.namespace, entity)
+
+    def upsert_entities(self, entities: Iterable[Entity]) -> int:
+        """Do so for all of them, or none, in the order of their ids; return how many were given."""
+        with self.session.transaction() as transaction:
+            return sum(
+                upserting.upsert_entities(transaction, self.namespace, batch)
+                for batch in batches(entities, BATCH)
+            )
 
     def get_entity(self, id: str) -> Entity:
         """Return an entity, or raise `NotFoundError`."""
-        return _found(self.find_entity(id))
+        return read_entity(self.session, self.namespace, id)
 
     def find_entity(self, id: str) -> Entity | None:
         """Return an entity, or None."""
-        row = self.session.query_one(_ENTITY, self._parameters(id=id))
+        row = self.session.query_one(ENTITY, self._parameters(id=id))
         return Entity(**row) if row else None
 
-    def find_entities(self, name: str) -> list[Entity]:
-        """Return the entities that go, or went, by a name, the most mentioned first.
+    def find_entities(
+        self, name: str, *, embedding: Any = None, limit: int = 10, min_score: float = 0.0
+    ) -> SearchResult[Entity]:
+        """Rank the entities that a name may mean, any that they go or went by.
 
-        Case, accents and punctuation make no difference.
+        `reasons` of a hit say how it was found: by this very name ("exact"), the same but for case,
+        accents and punctuation ("normalized"), one that begins so ("prefix") or is spelt much like
+        it ("fuzzy"), and one that means the like ("embedding"), where the embedding of the name is
+        given and `embed_names` stored theirs. Equal scores are ordered by mention count and id.
+        Raises `DimensionError` for an embedding of another length.
         """
-        if not is_text(name):  # and so no name either
-            return []
-        params = self._parameters(name=name, folded=fold(name))
-        return [Entity(**row) for row in self.session.query(_NAMED, params)]
+        most = whole("limit", limit, 0)
+        with self._snapshot() as transaction:
+            return names.find_entities(
+                transaction, self.namespace, name, embedding, most, min_score
+            )
 
     def entities(self) -> Iterator[Entity]:
         """Iterate over all entities by id, reading pages: what changes meanwhile may be missed."""
@@ -162,13 +167,65 @@ class GraphRepository(Repository):
             yield from (Entity(**row) for row in rows)
             rows = self.session.query(_NEXT_PAGE, self._parameters(limit=BATCH, id=rows[-1]["id"]))
 
+    def top_entities(self, limit: int = 10, *, by: Weight = "mentions") -> list[Entity]:
+        """Return the entities with the most mentions, or of the highest degree."""
+        if by not in WEIGHTS:
+            raise InvalidValueError(f"by: expected one of {', '.join(WEIGHTS)}")
+        most = min(whole("limit", limit, 0), INT32[-1])
+        rows = self.session.query(_TOP[by], self._parameters(limit=most))
+        return [Entity(**row) for row in rows]
+
     def delete_entity(self, id: str) -> bool:
         """Delete an entity with its names, relationships and links; False where there is none."""
         return self.session.execute(_DELETE, self._parameters(id=id)).changes > 0
 
+    def merge_entities(self, keep: str, drop: str) -> Entity:
+        """Make two entities one, in one transaction: what hangs on `drop` moves to `keep`.
+
+        The one that stays keeps its id, name and type, and goes by all names of both; mentions add
+        up, first and last seen widen, descriptions stand below each other. Of two relationships
+        that are one now, the stronger strength and the keywords of both remain; those between the
+        two become relationships of the entity with itself. Raises `NotFoundError` where one is
+        unknown, `InvalidValueError` where both are the same.
+        """
+        with self.session.transaction() as transaction:
+            return merging.merge(transaction, self.namespace, keep, drop)
+
     def count_entities(self) -> int:
         """Count the entities."""
         return self._count(kg_entities)
+
+    # --- names
+
+    def add_names(self, entity_id: str, further: Iterable[str]) -> int:
+        """Let an entity go by further names; return how many it had not.
+
+        Raises `ForeignKeyViolation` where the entity is unknown.
+        """
+        return names.add_names(self.session, self.namespace, entity_id, texts(further))
+
+    def names_of(self, entity_id: str) -> list[str]:
+        """Return the names that an entity goes by, in their order."""
+        return names.names_of(self.session, self.namespace, entity_id)
+
+    def unembedded_names(self, limit: int = BATCH) -> list[str]:
+        """Return names that have no embedding of the present model yet."""
+        most = min(whole("limit", limit, 0), INT32[-1])
+        return names.unembedded_names(self.session, self.namespace, most)
+
+    def embed_names(self, embeddings: Mapping[str, Any]) -> int:
+        """Store embeddings by name, for all entities that go by it; return how many were stored.
+
+        Raises `DimensionError` for one of another length than the store's.
+        """
+        with self.session.transaction() as transaction:
+            return names.embed_names(transaction, self.namespace, embeddings)
+
+    # --- relationships
+
+    def add_relationship(self, relationship: Relationship) -> None:
+        """Insert one; raises as `add_relationships`."""
+        self.add_relationships([relationship])
 
     def add_relationships(self, relationships: Iterable[Relationship]) -> int:
         """Insert them all, or none; return how many.
@@ -176,21 +233,76 @@ class GraphRepository(Repository):
         Raises `ForeignKeyViolation` where an end is missing, `UniqueViolation` for a second
         relationship of one type from one entity to another.
         """
+        rows = (edge_row(self.namespace, edge) for edge in relationships)
         with self.session.transaction() as transaction:
-            return transaction.insert_many(kg_relationships, map(self._edge_row, relationships))
+            return transaction.insert_many(kg_relationships, rows)
+
+    def upsert_relationship(self, relationship: Relationship) -> Relationship:
+        """Insert it, or reinforce the one of its type between its ends; return the result.
+
+        The stronger of the two strengths grows by one, up to `upserting.MAX_STRENGTH`; new keywords
+        join the old ones, a new description replaces the old one, the id stays.
+        """
+        with self.session.transaction() as transaction:
+            return upserting.upsert_relationship(transaction, self.namespace, relationship)
+
+    def upsert_relationships(self, relationships: Iterable[Relationship]) -> int:
+        """Do so for all of them, or none; return how many were given."""
+        with self.session.transaction() as transaction:
+            return upserting.upsert_relationships(transaction, self.namespace, relationships)
+
+    def relationships(self) -> Iterator[Relationship]:
+        """Iterate over all by source, target and type, as `entities` does over those."""
+        found = read_relationships(self.session, _FIRST_EDGES, self._parameters(limit=BATCH))
+        while found:
+            yield from found
+            last = found[-1]
+            after = {"source": last.source, "target": last.target, "of_type": last.type}
+            page = self._parameters(limit=BATCH, **after)
+            found = read_relationships(self.session, _NEXT_EDGES, page)
 
     def relationships_of(
-        self, entity_id: str, direction: Direction = "both", types: Iterable[str] | None = None
+        self,
+        entity_id: str,
+        direction: Direction = "both",
+        types: Iterable[str] | None = None,
+        *,
+        min_strength: int | None = None,
     ) -> list[Relationship]:
         """Return what leaves or reaches an entity, ordered by source, target and type."""
-        statement = _relationships_of(_checked(direction), types is not None)
-        return _read_relationships(
-            self.session, statement, self._parameters(**_typed(types), id=entity_id)
-        )
+        followed = Followed.checked(direction, types, min_strength)
+        params = self._parameters(**followed.params, id=entity_id)
+        statement = following.relationships_of(*followed.shape)
+        return read_relationships(self.session, statement, params)
+
+    def delete_relationship(self, id: str) -> bool:
+        """Delete a relationship; False where there is none."""
+        return self.session.execute(_DELETE_EDGE, self._parameters(id=id)).changes > 0
 
     def count_relationships(self) -> int:
         """Count the relationships."""
         return self._count(kg_relationships)
+
+    def degree(
+        self,
+        entity_id: str,
+        direction: Direction = "both",
+        types: Iterable[str] | None = None,
+        *,
+        min_strength: int | None = None,
+    ) -> int:
+        """Count the relationships that leave or reach an entity; a loop does both.
+
+        Raises `NotFoundError` where it is unknown.
+        """
+        followed = Followed.checked(direction, types, min_strength)
+        params = self._parameters(**followed.params, id=entity_id)
+        with self._snapshot() as transaction:
+            read_entity(transaction, self.namespace, entity_id)
+            (row,) = transaction.query(following.degree(*followed.shape), params)
+        return int(row["degree"])
+
+    # --- walks
 
     def neighborhood(
         self,
@@ -200,24 +312,65 @@ class GraphRepository(Repository):
         direction: Direction = "both",
         types: Iterable[str] | None = None,
         max_nodes: int = 1000,
+        min_strength: int | None = None,
     ) -> Neighborhood:
         """Return the entities within `max_hops` of one, the start included, at most `max_nodes`.
 
         Those left out come last by depth, mention count and id. The relationships are all those
-        of `types` among the entities, whatever `direction` led to them. Raises `NotFoundError`
-        where the start is unknown.
+        of `types` and `min_strength` among the entities, whatever `direction` led to them. Raises
+        `NotFoundError` where the start is unknown.
         """
         hops, nodes = whole("max_hops", max_hops, 0), whole("max_nodes", max_nodes, 1)
-        step, params = (
-            _step(_checked(direction), types is not None),
-            self._parameters(**_typed(types)),
-        )
+        followed = Followed.checked(direction, types, min_strength)
         with self._snapshot() as transaction:
-            start = GraphRepository(transaction, self.namespace).get_entity(entity_id)
-            found, cut = _walk(transaction, step, params, start, hops, nodes)
-            among = {**params, "ids": [entity.id for entity, _ in found]}
-            relationships = _read_relationships(transaction, _among(types is not None), among)
-        return Neighborhood(found, relationships, cut)
+            return traversal.neighborhood(
+                transaction, self.namespace, entity_id, hops, nodes, followed
+            )
+
+    def shortest_path(
+        self,
+        source: str,
+        target: str,
+        *,
+        direction: Direction = "both",
+        types: Iterable[str] | None = None,
+        min_strength: int | None = None,
+        max_hops: int | None = None,
+    ) -> Path | None:
+        """Return a path of the fewest hops, or None where there is none within `max_hops`.
+
+        Of several it is the same one on every engine. Each step has the strongest relationship that
+        it may take. Raises `NotFoundError` where an end is unknown.
+        """
+        most = None if max_hops is None else whole("max_hops", max_hops, 0)
+        followed = Followed.checked(direction, types, min_strength)
+        with self._snapshot() as transaction:
+            return traversal.shortest_path(
+                transaction, self.namespace, source, target, followed, most
+            )
+
+    def component_size(
+        self,
+        entity_id: str,
+        *,
+        types: Iterable[str] | None = None,
+        min_strength: int | None = None,
+    ) -> int:
+        """Count the entities that are connected to one, over any number of hops, and itself.
+
+        Raises `NotFoundError` where it is unknown.
+        """
+        followed = Followed.checked("both", types, min_strength)
+        with self._snapshot() as transaction:
+            return traversal.component_size(transaction, self.namespace, entity_id, followed)
+
+    def to_networkx(self) -> MultiDiGraph:
+        """Return all of it as a `networkx.MultiDiGraph`; see `Neighborhood.to_networkx`."""
+        with self._snapshot() as transaction:
+            graph = GraphRepository(transaction, self.namespace)
+            return networks.build(graph.entities(), graph.relationships())
+
+    # --- mentions
 
     def link(self, entity_id: str, chunk_ids: Iterable[str]) -> int:
         """Note that chunks mention an entity; return how many did not before.
@@ -228,166 +381,20 @@ class GraphRepository(Repository):
         with self.session.transaction() as transaction:
             return sum(
                 transaction.execute(_LINK, [{**shared, "chunk_id": id_} for id_ in batch]).changes
-                for batch in batches(_texts(chunk_ids), BATCH)
+                for batch in batches(texts(chunk_ids), BATCH)
             )
 
     def chunks_of(self, entity_ids: Iterable[str]) -> list[str]:
         """Return the ids, in their order, of the chunks that mention any of these entities."""
-        rows = self.session.query(_CHUNKS, self._parameters(entities=_texts(entity_ids)))
-        return [row["chunk_id"] for row in rows]
+        rows = self.session.query(_CHUNKS, self._parameters(ids=texts(entity_ids)))
+        return [row["id"] for row in rows]
+
+    def entities_of(self, chunk_ids: Iterable[str]) -> list[str]:
+        """Return the ids, in their order, of the entities that any of these chunks mention."""
+        rows = self.session.query(_MENTIONED, self._parameters(ids=texts(chunk_ids)))
+        return [row["id"] for row in rows]
 
     def _snapshot(self) -> AbstractContextManager[Transaction]:
         if isinstance(self.session, Transaction):
             return nullcontext(self.session)
         return self.session.transaction(read_only=True)
-
-    def _entity_row(self, entity: Entity, moment: datetime) -> dict[str, Any]:
-        return self._parameters(
-            entity_id=entity.id,
-            name=check_text(entity.name),
-            type=entity.type,
-            description=entity.description,
-            mention_count=whole("mention_count", entity.mention_count, 0, INT64[-1]),
-            first_seen=entity.first_seen or entity.last_seen or moment,
-            last_seen=entity.last_seen or moment,
-        )
-
-    def _name_row(self, entity: Entity, moment: datetime) -> dict[str, Any]:
-        return self._parameters(
-            entity_id=entity.id,
-            name=entity.name,
-            normalized_name=fold(entity.name),
-            updated_at=moment,
-        )
-
-    def _edge_row(self, edge: Relationship) -> dict[str, Any]:
-        return self._parameters(
-            relationship_id=_derived_id(edge) if edge.id is None else edge.id,
-            source_entity_id=edge.source,
-            target_entity_id=edge.target,
-            type=edge.type,
-            description=edge.description,
-            keywords=edge.keywords,
-            strength=whole("strength", edge.strength, INT32[0], INT32[-1]),
-        )
-
-
-@lru_cache
-def _step(direction: Direction, typed: bool) -> sa.Executable:
-    """Select the entities one hop from the `frontier` and not yet `seen`, heaviest first."""
-    source, target = _edge.source_entity_id, _edge.target_entity_id
-    ways = {"out": [(source, target)], "in": [(target, source)]}
-    steps = [
-        sa.select(far)
-        .where(_edge.namespace == _NAMESPACE, near.in_(_listed("frontier")))
-        .where(_of_types(typed))
-        for near, far in ways.get(direction, ways["out"] + ways["in"])
-    ]
-    # UNION would sort, and SQLite then walks the whole index to have the order for nothing.
-    top = (
-        sa.select(_entity.entity_id)
-        .where(_entity.namespace == _NAMESPACE, _entity.entity_id.in_(sa.union_all(*steps)))
-        .where(_entity.entity_id.not_in(_listed("seen")))
-        .order_by(*_BY_WEIGHT)
-        .limit(_LIMIT)
-        .subquery("top")
-    )
-    # The rest of a row is read only for those that stay.
-    return _ENTITIES.join(top, top.c.entity_id == _entity.entity_id).order_by(*_BY_WEIGHT)
-
-
-@lru_cache
-def _among(typed: bool) -> sa.Executable:
-    """Select the relationships with both ends among `ids`."""
-    # Keys come from the index alone, then rows for those: an outer join keeps every planner to that
-    # order, and an expression keeps it from looking up each pair of ids.
-    end = _edge.target_entity_id.concat("")
-    keys = (
-        sa.select(_edge.source_entity_id, _edge.target_entity_id, _edge.type)
-        .where(_edge.namespace == _NAMESPACE, _edge.source_entity_id.in_(_listed("ids")))
-        .where(end.in_(_listed("ids")), _of_types(typed))
-        .subquery("keys")
-    )
-    same = sa.and_(_edge.namespace == _NAMESPACE, *(_edge[c.name] == c for c in keys.c))
-    return (
-        sa.select(*_EDGE_COLUMNS)
-        .select_from(keys.outerjoin(kg_relationships, same))
-        .order_by(keys.c.source_entity_id, keys.c.target_entity_id, keys.c.type)
-    )
-
-
-@lru_cache
-def _relationships_of(direction: Direction, typed: bool) -> sa.Executable:
-    ends = {"out": _edge.source_entity_id == _ID, "in": _edge.target_entity_id == _ID}
-    return (
-        sa.select(*_EDGE_COLUMNS)
-        .where(_edge.namespace == _NAMESPACE, ends.get(direction, sa.or_(*ends.values())))
-        .where(_of_types(typed))
-        .order_by(_edge.source_entity_id, _edge.target_entity_id, _edge.type)
-    )
-
-
-def _of_types(typed: bool) -> sa.ColumnElement[bool]:
-    return _edge.type.in_(_listed("types")) if typed else sa.true()
-
-
-def _walk(
-    transaction: Transaction,
-    step: sa.Executable,
-    params: dict[str, Any],
-    start: Entity,
-    hops: int,
-    nodes: int,
-) -> tuple[list[tuple[Entity, int]], bool]:
-    """Return entities with their depth, and whether some were cut; one statement per hop.
-
-    A hop asks for one entity more than there is room for, which tells a full house from a cut one.
-    """
-    found, frontier, cut = [(start, 0)], [start.id], False
-    for depth in range(1, hops + 1):
-        room = nodes - len(found)
-        seen = [entity.id for entity, _ in found]
-        bound = {"frontier": frontier, "seen": seen, "limit": min(room + 1, INT32[-1])}
-        reached = [Entity(**row) for row in transaction.query(step, {**params, **bound})]
-        cut = len(reached) > room
-        found += [(entity, depth) for entity in reached[:room]]
-        frontier = [entity.id for entity in reached[:room]]
-        if cut or not frontier:
-            break
-    return found, cut
-
-
-def _read_relationships(
-    session: Session, statement: sa.Executable, params: dict[str, Any]
-) -> list[Relationship]:
-    rows = session.query(statement, params)
-    return [Relationship(**{**row, "keywords": tuple(row["keywords"])}) for row in rows]
-
-
-def _found(entity: Entity | None) -> Entity:
-    if entity is None:
-        raise NotFoundError("there is no entity of that id in this namespace")
-    return entity
-
-
-def _derived_id(edge: Relationship) -> str:
-    # No text holds a NUL, so no two relationships are written alike.
-    key = "\0".join(map(check_text, (edge.source, edge.target, edge.type)))
-    return sha256(key.encode()).hexdigest()[:32]
-
-
-def _typed(types: Iterable[str] | None) -> dict[str, Sequence[str]]:
-    return {} if types is None else {"types": _texts(types)}
-
-
-def _texts(values: Iterable[str]) -> Sequence[str]:
-    """Return a list; a single text stays one, which is then refused as no list."""
-    if isinstance(values, str):
-        raise InvalidValueError("expected a list of texts, got a single one")
-    return list(values)
-
-
-def _checked(direction: Direction) -> Direction:
-    if direction not in DIRECTIONS:
-        raise InvalidValueError(f"direction: expected one of {', '.join(DIRECTIONS)}")
-    return direction

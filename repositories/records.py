@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
+
+from repositories import networks, pages, pictures
+
+if TYPE_CHECKING:
+    from networkx import MultiDiGraph
 
 
 @dataclass(frozen=True)
@@ -63,3 +68,46 @@ class Neighborhood:
     entities: Sequence[tuple[Entity, int]]
     relationships: Sequence[Relationship]
     truncated: bool
+
+    def to_networkx(self) -> MultiDiGraph:
+        """Return a `networkx.MultiDiGraph` of ids, with the rest as attributes and `depth`.
+
+        The keys of its edges are their types. Raises `CapabilityError` where networkx is missing.
+        """
+        depths = {entity.id: {"depth": depth} for entity, depth in self.entities}
+        return networks.build((entity for entity, _ in self.entities), self.relationships, depths)
+
+    def to_mermaid(self) -> str:
+        """Return a flowchart in the language of Mermaid, every name and type escaped."""
+        return pictures.mermaid(self)
+
+    def to_dot(self) -> str:
+        """Return a graph in the DOT language of Graphviz, every name and type escaped."""
+        return pictures.dot(self)
+
+    def to_html(self) -> str:
+        """Return a page with a picture and two tables, which loads nothing and runs nothing."""
+        return pages.page(self)
+
+
+@dataclass(frozen=True)
+class Path(Sequence[Entity]):
+    """The entities from one to another, both included; `relationships` has one for each step."""
+
+    entities: Sequence[Entity]
+    relationships: Sequence[Relationship]
+
+    @property
+    def hops(self) -> int:
+        """How many steps it has."""
+        return len(self.relationships)
+
+    @overload
+    def __getitem__(self, index: int) -> Entity: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entity]: ...
+    def __getitem__(self, index: int | slice) -> Entity | Sequence[Entity]:
+        return self.entities[index]
+
+    def __len__(self) -> int:
+        return len(self.entities)

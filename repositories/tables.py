@@ -99,6 +99,8 @@ kg_entities = Table(
     Column("last_seen", UTCDateTime(), nullable=False),
     UniqueConstraint("namespace", "entity_id"),
 )
+# What a walk orders by, without the rows: most of those that it reaches, it leaves out again.
+Index(None, kg_entities.c.namespace, kg_entities.c.entity_id, kg_entities.c.mention_count)
 
 kg_relationships = Table(
     "kg_relationships",
@@ -144,6 +146,8 @@ kg_entity_names = Table(
     Column("name", Text(), nullable=False),
     Column("normalized_name", Text(), nullable=False),
     Column("updated_at", UTCDateTime(), nullable=False),
+    # Pieces of the normalised name, see `repositories.grams`.
+    Column("grams", Text(), nullable=False, server_default=sa.text("''")),
     UniqueConstraint("namespace", "entity_id", "name"),
     ForeignKeyConstraint(
         ["namespace", "entity_id"],
@@ -152,6 +156,7 @@ kg_entity_names = Table(
     ),
 )
 Index(None, kg_entity_names.c.namespace, kg_entity_names.c.normalized_name)
+kg_name_pieces = FullTextIndex("kg_name_pieces", kg_entity_names.c.grams, language="simple")
 
 kg_name_embeddings = Table(
     "kg_name_embeddings",

@@ -30,3 +30,11 @@ def backend_stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[l
             stack.enter_context(Datastore.open(url))
             for url in (f"sqlite:///{tmp_path / 'both.db'}", databases.url(name))
         ]
+
+
+@pytest.fixture
+def migrated_stores(backend_stores: list[Datastore]) -> list[Datastore]:
+    """The same with all migrations."""
+    for store in backend_stores:
+        store.migrate()
+    return backend_stores

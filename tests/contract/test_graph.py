@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 
 from datastore import Datastore
 from datastore.errors import (
+    DimensionError,
     ForeignKeyViolation,
     InvalidValueError,
     NotFoundError,
     UniqueViolation,
 )
 from repositories.graph import DIRECTIONS, Direction, GraphRepository
+from repositories.names import FUZZY, LEAST_LIKENESS, MEANING, NORMALIZED, PREFIX, SHORT_PREFIX
 from repositories.records import Entity, Neighborhood, Relationship
 from repositories.tables import chunks, kg_entity_names
 
@@ -162,7 +164,7 @@ class TestUpsert:
         assert small.get_entity("ann") == replace(most, last_seen=ANN.last_seen)
         small.add_entities([replace(most, id="dan")])
         assert ids(small.neighborhood("ann", 0)) == [("ann", 0)]
-        assert small.find_entities("Ann")[0].mention_count == 2**63 - 1
+        assert small.find_entities("Ann")[0].row.mention_count == 2**63 - 1
 
     def test_now_is_when_it_was_seen(self, small: GraphRepository) -> None:
         got = small.upsert_entity(Entity("ann", "Ann", "person"))
@@ -189,18 +191,93 @@ class TestNames:
                 Entity("b", "São Paulo", "city", mention_count=2),
                 Entity("c", "sao-paulo!", "team", mention_count=2),
                 Entity("a", "SAO PAULO", "state", mention_count=1),
-                Entity("d", "Paulo", "name", mention_count=9),
             ]
         )
-        assert [entity.id for entity in graph.find_entities("são paulo")] == ["b", "c", "a"]
-        assert graph.find_entities("paul") == []
+        found = graph.find_entities("são paulo")
+        assert [(hit.id, hit.reasons) for hit in found] == [
+            (id_, ("normalized",)) for id_ in ("b", "c", "a")
+        ]
+        assert {hit.score for hit in found} == {NORMALIZED}
+        assert found[0].row == graph.get_entity("b")
+
+    def test_the_very_name_comes_first(self, graph: GraphRepository) -> None:
+        graph.add_entities([Entity("a", "US", "country"), Entity("b", "us", "word", None, 99)])
+        found = graph.find_entities("US")
+        assert [(hit.id, hit.score, hit.reasons) for hit in found] == [
+            ("a", 1.0, ("exact",)),
+            ("b", NORMALIZED, ("normalized",)),
+        ]
+
+    def test_a_name_that_begins_so_counts_by_how_much_was_given(
+        self, graph: GraphRepository
+    ) -> None:
+        graph.add_entities(
+            [Entity("a", "Barcelona Football Club", "t"), Entity("b", "Barcel", "t")]
+        )
+        found = graph.find_entities("barce")
+        assert [(hit.id, hit.reasons) for hit in found] == [("b", ("prefix",)), ("a", ("prefix",))]
+        assert SHORT_PREFIX < found[1].score < found[0].score < PREFIX
+
+    @pytest.mark.parametrize("wrong", ["Jhon Smith", "Jon Smth", "Smith John", "Smithe, Jöhn"])
+    def test_misspelt_names_are_found(self, graph: GraphRepository, wrong: str) -> None:
+        graph.add_entities([Entity("a", "John Smith", "t"), Entity("b", "Jane Doe", "t")])
+        (hit,) = graph.find_entities(wrong)
+        assert (hit.id, hit.reasons) == ("a", ("fuzzy",))
+        assert LEAST_LIKENESS * FUZZY <= hit.score <= FUZZY
+
+    def test_a_misspelt_name_is_found_among_many(self, graph: GraphRepository) -> None:
+        graph.add_entities(Entity(f"e{n:04}", f"station {n} north", "t") for n in range(400))
+        graph.add_entities([Entity("x", "Tchaikovsky", "t")])
+        assert [hit.id for hit in graph.find_entities("Chaikovski")] == ["x"]
+        assert not graph.find_entities("xyzzy qwq")
+
+    def test_no_more_than_asked_for(self, graph: GraphRepository) -> None:
+        graph.add_entities(Entity(f"e{n}", "same", "t", mention_count=n) for n in range(9))
+        assert [hit.id for hit in graph.find_entities("same", limit=2)] == ["e8", "e7"]
+        assert not graph.find_entities("same", limit=0)
+        assert not graph.find_entities("SAME", min_score=0.99)
+        with pytest.raises(InvalidValueError):
+            graph.find_entities("same", limit=-1)
+
+    def test_further_names(self, small: GraphRepository) -> None:
+        assert small.add_names("ann", ["Nan", "Ann", "Nancy"]) == 2
+        assert small.names_of("ann") == ["Ann", "Nan", "Nancy"]
+        assert small.find_entities("nancy")[0].id == "ann"
+        assert small.names_of("nobody") == []
+        with pytest.raises(ForeignKeyViolation):
+            small.add_names("nobody", ["x"])
+        with pytest.raises(InvalidValueError):
+            small.add_names("ann", "x")
+
+    def test_names_that_mean_the_like_are_found_by_embedding(self, small: GraphRepository) -> None:
+        assert small.unembedded_names() == ["Ann", "Bob", "Cat"]
+        assert small.unembedded_names(1) == ["Ann"]
+        assert small.embed_names({"Cat": [1.0, 0.0], "Bob": [0.0, 1.0], "nobody": [1.0, 1.0]}) == 2
+        assert small.unembedded_names() == ["Ann"]
+        found = small.find_entities("feline", embedding=[1.0, 0.1])
+        assert [(hit.id, hit.reasons) for hit in found] == [
+            ("cat", ("embedding",)),
+            ("bob", ("embedding",)),
+        ]
+        assert found[0].score == pytest.approx(MEANING / 1.01**0.5, abs=1e-6)
+        assert set(found.indexes) == {"kg_name_pieces", "kg_name_vectors"}
+        both = small.find_entities("CAT", embedding=[1.0, 0.0])[0]
+        assert (both.id, both.reasons) == ("cat", ("normalized", "embedding"))
+        assert both.score == pytest.approx(1 - (1 - NORMALIZED) * (1 - MEANING), abs=1e-6)
+
+    def test_an_embedding_of_another_length_is_refused(self, small: GraphRepository) -> None:
+        small.embed_names({"Cat": [1.0, 0.0]})
+        with pytest.raises(DimensionError):
+            small.find_entities("cat", embedding=[1.0, 0.0, 0.0])
+        with pytest.raises(DimensionError):
+            small.embed_names({"Bob": [1.0]})
 
     def test_names_of_signs_only_are_told_apart(self, graph: GraphRepository) -> None:
         graph.add_entities([Entity("a", "🦊", "t"), Entity("b", "+", "t"), Entity("c", "", "t")])
-        assert [entity.id for entity in graph.find_entities("🦊")] == ["a"]
-        assert [entity.id for entity in graph.find_entities("")] == ["c"]
-        assert graph.find_entities("?") == []
-        assert graph.find_entities("\x00") == graph.find_entities("\ud800") == []
+        assert [hit.id for hit in graph.find_entities("🦊")] == ["a"]
+        assert [hit.id for hit in graph.find_entities("")] == ["c"]
+        for nothing in ("?", "\x00", "\ud800"):
+            assert not graph.find_entities(nothing)
 
 
 class TestRelationships:
@@ -380,7 +457,7 @@ class TestLinks:
 def test_namespaces_are_strangers(store: Datastore, small: GraphRepository) -> None:
     other = GraphRepository(store, "other")
     assert other.find_entity("ann") is None
-    assert other.find_entities("Ann") == []
+    assert not other.find_entities("Ann")
     with pytest.raises(NotFoundError):
         other.neighborhood("ann")
     other.add_entities([replace(ANN, name="Other"), replace(CAT, mention_count=7)])

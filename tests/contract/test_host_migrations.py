@@ -95,6 +95,7 @@ def test_both_histories_go_up_and_down_apart(host: Host) -> None:
     assert {index.name for index in store.schema().search_indexes} == {
         "chunk_text",
         "chunk_vectors",
+        "kg_name_pieces",
         "kg_name_vectors",
     }
     host.run("upgrade", "head")
