@@ -12,6 +12,8 @@ from datastore.sql import RRF_K
 
 Row = TypeVar("Row", covariant=True)
 Method: TypeAlias = Literal["exact", "approximate", "fallback"]
+#: Which search found a hit: by its words, by its vector, or over the graph of what is mentioned.
+Reason: TypeAlias = Literal["text", "vector", "graph"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class SearchHit(Generic[Row]):
     """One row that was found. `score` is in 0..1 and larger is better, for every kind of search.
 
     `distance` (smaller is nearer) is there after a vector search, `relevance` (BM25, larger is
-    better) after a full-text search, `snippet` where marks for one were given.
+    better) after a full-text search, `snippet` where marks for one were given. `reasons` names the
+    searches that found it, of those that were fused: each looked as deep as its candidates go.
     """
 
     id: Any
@@ -41,6 +44,7 @@ class SearchHit(Generic[Row]):
     distance: float | None = None
     relevance: float | None = None
     snippet: str | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -235,11 +234,6 @@ class GraphRepository(Repository):
         """Return the ids, in their order, of the chunks that mention any of these entities."""
         rows = self.session.query(_CHUNKS, self._parameters(entities=_texts(entity_ids)))
         return [row["chunk_id"] for row in rows]
-
-    def _snapshot(self) -> AbstractContextManager[Transaction]:
-        if isinstance(self.session, Transaction):
-            return nullcontext(self.session)
-        return self.session.transaction(read_only=True)
 
     def _entity_row(self, entity: Entity, moment: datetime) -> dict[str, Any]:
         return self._parameters(

@@ -405,7 +405,8 @@ def test_the_winner_of_a_race_rules_the_loser(store: Datastore, migrated_url: st
     with Datastore.open(Settings.load(url=migrated_url, embedding={"model": "two"})) as other:
         ChunkRepository(store).add(chunk("a", embedding=[1, 2]))
         with other.transaction() as transaction, pytest.raises(ConfigurationError) as caught:
-            spaces._register(transaction, [np.array([1, 2], dtype=np.float32)])
+            claim = spaces.claim_of(other.settings)
+            spaces._found(transaction, claim, [np.array([1, 2], dtype=np.float32)])
     assert all(side in str(caught.value) for side in ("'default'", "'two'"))
     assert [row["model"] for row in store.query(embedding_models.select())] == ["default"]
 

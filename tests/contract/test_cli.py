@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from datastore import Capability, Datastore
+from datastore import Capability, Datastore, migrate
 from datastore.cli import main, program
 from repositories import ChunkRepository
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-5ecret"
-HEAD = "0003"
+HEAD = migrate.head()
 FOX = "# Animals\n\nThe quick brown fox jumps over the lazy dog.\n"
 TEA = "# Tea\n\nBoil water, then wait for the leaves.\n"
 EMBEDDERS = """

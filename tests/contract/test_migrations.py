@@ -39,7 +39,8 @@ from datastore.schema import search_indexes
 from datastore.textquery import Tokenizer
 from repositories.tables import chunk_embeddings, chunks, metadata, sources
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = tuple(script.revision for script in migrate._script().walk_revisions())[::-1]
+HEAD = REVISIONS[-1]
 
 
 def check(store: Datastore, tables: sa.MetaData | None = None) -> None:
@@ -81,7 +82,7 @@ class TestThereAndBack:
         for revision in REVISIONS:
             empty_store.migrate(revision)
             states.append(everything(empty_store))
-        for revision, before in zip(("0002", "0001"), states[2:0:-1], strict=True):
+        for revision, before in zip(REVISIONS[-2::-1], states[-2:0:-1], strict=True):
             empty_store.downgrade(revision)
             assert everything(empty_store) == before
 
@@ -89,7 +90,7 @@ class TestThereAndBack:
         empty_store.migrate("0001")
         fill(empty_store)
         rows = empty_store.query(sa.select(chunks)), empty_store.query(sa.select(sources))
-        for revision in ("0002", "0003"):
+        for revision in REVISIONS[1:]:
             empty_store.migrate(revision)
         (hit,) = empty_store.full_text_search("chunks", "content", "bolt")
         assert hit.id == "c"
@@ -122,7 +123,7 @@ class TestThereAndBack:
         store.downgrade("-1")
         assert store.schema().version == "0002"
         store.migrate("+1")
-        assert store.schema().version == "0003"
+        assert store.schema().version == HEAD
 
     def test_create_all_makes_what_upgrade_makes(self, store: Datastore) -> None:
         migrated = store.schema()
@@ -189,7 +190,7 @@ class TestNoDrift:
 
 def stamp(store: Datastore) -> None:
     store.execute(f"CREATE TABLE {migrate.VERSION_TABLE} (version_num VARCHAR(32) PRIMARY KEY)")
-    store.execute(f"INSERT INTO {migrate.VERSION_TABLE} VALUES ('0003')")
+    store.execute(f"INSERT INTO {migrate.VERSION_TABLE} VALUES ('{HEAD}')")
 
 
 def host(
@@ -390,7 +391,7 @@ class TestBesideAHost:
 
 @pytest.fixture
 def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Puts a copy of the migrations in the place of ours; call it with the body of revision 0004."""
+    """Puts a copy of the migrations in the place of ours; call it with the body of one more."""
     folder = tmp_path / "migrations"
     shutil.copytree(
         migrate.migrations_directory(), folder, ignore=shutil.ignore_patterns("__pycache__")
@@ -399,8 +400,8 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     migrate._script.cache_clear()
 
     def add(body: str) -> None:
-        (folder / "versions" / "0004_more.py").write_text(
-            'revision = "0004"\ndown_revision = "0003"\n'
+        (folder / "versions" / "more.py").write_text(
+            f'revision = "more"\ndown_revision = "{HEAD}"\n'
             "from alembic import op\nimport sqlalchemy as sa\nfrom datastore import operations\n"
             f"def upgrade():\n    {body}\ndef downgrade():\n    pass\n"
         )
@@ -418,7 +419,7 @@ class TestAllOrNothing:
         with pytest.raises(DatabaseError, match="SELEKT"):
             empty_store.migrate()
         assert empty_store.schema().tables == {}
-        empty_store.migrate("0003")
+        empty_store.migrate(HEAD)
         fill(empty_store)
         before = everything(empty_store)
         with pytest.raises(DatabaseError, match="SELEKT"):
@@ -444,11 +445,11 @@ class TestAllOrNothing:
         )
         assert finished.returncode == -signal.SIGKILL
         with Datastore.open(migrated_url) as store:
-            assert store.schema().version == "0003"
+            assert store.schema().version == HEAD
             assert "half" not in store.schema().tables
             scripts('op.create_table("half", sa.Column("x", sa.Integer))')
             store.migrate()
-            assert store.schema().version == "0004"
+            assert store.schema().version == "more"
 
     def test_rows_that_refer_to_moved_ones_stay(
         self, store: Datastore, scripts: Callable[[str], None]
@@ -510,7 +511,7 @@ class TestAtOnce:
             process.stdin.write("go\n")
             process.stdin.flush()
         answers = [process.communicate(timeout=60) for process in processes]
-        assert [(out.strip(), err) for out, err in answers] == [("0003", "")] * 4
+        assert [(out.strip(), err) for out, err in answers] == [(HEAD, "")] * 4
         with Datastore.open(database_url) as store:
             check(store)
 
@@ -578,10 +579,10 @@ class TestRefusals:
             store.execute(f"UPDATE {migrate.VERSION_TABLE} SET version_num = 'future9'")
             before = everything(store)
             for action in (store.migrate, lambda: store.downgrade("base")):
-                with pytest.raises(SchemaTooNewError, match=r"future9.*0003"):
+                with pytest.raises(SchemaTooNewError, match=f"future9.*{HEAD}"):
                     action()
             assert everything(store) == before
-        with pytest.raises(SchemaTooNewError, match=r"future9.*0003"):
+        with pytest.raises(SchemaTooNewError, match=f"future9.*{HEAD}"):
             Datastore.open(migrated_url)
 
     @pytest.mark.parametrize("revision", ["9999", "nothing", "+9", "-9", ""])
