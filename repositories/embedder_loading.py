@@ -1,10 +1,10 @@
 """The embedder that a text names, on a command line: an import, a server, or a model.
 
-| text                                  | what it is                                                |
-|---------------------------------------|-----------------------------------------------------------|
-| `package.module:name`                 | an `Embedder`, its class, or a callable that gives arrays |
-| `https://host/v1#model`               | a server with the HTTP interface of OpenAI                |
-| `sentence-transformers:model`         | a model in this process                                   |
+| text                          | what it is                                                |
+|-------------------------------|-----------------------------------------------------------|
+| `package.module:name`         | an `Embedder`, its class, or a callable that gives arrays |
+| `https://host/v1#model`       | a server with the HTTP interface of OpenAI                |
+| `sentence-transformers:model` | a model in this process                                   |
 
 Behind `#` stands the name of the model, which an import may have as well.
 """

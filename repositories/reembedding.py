@@ -75,7 +75,7 @@ class _Texts:
         columns = (rid, text.label("text"), proof.label("proof"))
         self.missing = (
             sa.select(*columns)
-            .where(rid > sa.bindparam("after"), ~has_vector)
+            .where(rid > sa.bindparam("after"), rid <= sa.bindparam("upto"), ~has_vector)
             .order_by(rid)
             .limit(sa.bindparam("size"))
         )
@@ -88,6 +88,7 @@ class _Texts:
         )
         self.put = upsert(table)
         self.key = key.name
+        self.last = sa.select(sa.func.coalesce(sa.func.max(rid), -1).label("n"))
         self.count = sa.select(sa.func.count().label("n")).select_from(text.table)
         self.embedded = sa.select(sa.func.count().label("n")).where(table.c.model == model)
         of_model = sa.select(key).where(table.c.model == model)
@@ -168,8 +169,8 @@ class _Reembedding:
         total = sum(self._number(kind.count) for kind in _KINDS)
         done = sum(self._number(kind.embedded, of_model=self.model) for kind in _KINDS)
         for kind in _KINDS:
-            after = -1
-            while rows := self._missing(self.store, kind, after):
+            after, upto = -1, self._number(kind.last)  # what comes meanwhile is for the next time
+            while rows := self._missing(self.store, kind, after, upto):
                 vectors = self.cache.embed(self.embedder, [row["text"] for row in rows])
                 count = self.store.run(self._write, kind, rows, vectors)
                 after = rows[-1]["rid"]
@@ -181,8 +182,8 @@ class _Reembedding:
     def _number(self, statement: sa.Select[Any], **parameters: Any) -> int:
         return int(self.store.query(statement, parameters)[0]["n"])
 
-    def _missing(self, session: Session, kind: _Texts, after: int) -> list[Row]:
-        bound = {"of_model": self.model, "after": after, "size": EMBED_BATCH}
+    def _missing(self, session: Session, kind: _Texts, after: int, upto: int) -> list[Row]:
+        bound = {"of_model": self.model, "after": after, "upto": upto, "size": EMBED_BATCH}
         return list(session.query(kind.missing, bound))
 
     def _write(
@@ -207,7 +208,14 @@ class _Reembedding:
             transaction.execute(kind.put, fresh)
         return len(kept)
 
+    def _record(self) -> None:
+        """Record the model where no text has made it known yet."""
+        if all(space.model != self.model for space in recorded_spaces(self.store)):
+            vectors = embed(self.embedder, ["dimensions"])
+            self.store.run(check_beside, vectors, self.claim)
+
     def _switch(self) -> None:
+        self._record()
         for _ in range(PATIENCE):
             if self.store.run(self._complete, finish=False):
                 return
@@ -222,7 +230,8 @@ class _Reembedding:
         lock_spaces(transaction)
         for kind in _KINDS:
             after = -1
-            while rows := self._missing(transaction, kind, after):
+            (last,) = transaction.query(kind.last)
+            while rows := self._missing(transaction, kind, after, last["n"]):
                 if not finish:
                     return False
                 # Past the cache, which would be written to by a transaction of its own.

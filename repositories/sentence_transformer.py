@@ -26,7 +26,8 @@ class SentenceTransformerEmbedder:
             ) from error
         self._transformer = package.SentenceTransformer(model, **options)
         self.model: str | None = model
-        self.dimensions: int | None = self._transformer.get_sentence_embedding_dimension()
+        # Asked of the model itself: the method that tells has had several names.
+        self.dimensions: int | None = len(self.embed(["dimensions"])[0])
 
     def embed(self, texts: list[str], /) -> Any:
         """Return a float32 array of shape (texts, dimensions)."""
