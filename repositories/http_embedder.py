@@ -34,8 +34,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Leaves a redirection an error: the key, and the texts, go nowhere else."""
 
-    def redirect_request(self, *_: Any) -> None:
-        return None
+    def redirect_request(
+        self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any
+    ) -> None:
+        """Make no second request."""
 
 
 class HTTPEmbedder:

@@ -322,16 +322,16 @@ def test_chunks_that_go_meanwhile_are_no_error(store: Datastore) -> None:
 # --- after a kill -------------------------------------------------------------------------------
 
 
-def run_and_die(url: str, statement: int) -> None:
-    """Reembed in this process, and kill it before its n-th statement."""
+def run_and_die(url: str, moment: int, beginning: str = "") -> None:
+    """Reembed in this process, and kill it before its n-th statement that begins so."""
     with Datastore.open(url) as store:
         seen = 0
 
         @sa.event.listens_for(store.engine, "before_cursor_execute")
-        def count(*_: object) -> None:
+        def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
             nonlocal seen
-            seen += 1
-            if seen == statement:
+            seen += statement.startswith(beginning)
+            if seen == moment:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         reembed(store, NEW, drop_old=True)
@@ -371,6 +371,18 @@ def test_a_run_that_was_killed_is_taken_up_to_the_same_end(migrated_url: str) ->
             for namespace, count in (("default", 150), ("mine", 10))
             for each in (chunk(n, NEW) for n in range(count))
         }
+
+
+def test_the_change_is_made_as_a_whole(migrated_url: str) -> None:
+    with Datastore.open(migrated_url) as store:
+        fill(store, 5)
+    # Of its two updates the first retires the old model, and the second is never made.
+    with child(run_and_die, migrated_url, 2, "UPDATE embedding_models SET active") as code:
+        assert code == -signal.SIGKILL
+    with Datastore.open(migrated_url) as store:
+        assert in_use(store) == "old"
+        assert reembed(store, NEW).embedded == 0
+        assert in_use(store) == "new"
 
 
 # --- in any order -------------------------------------------------------------------------------
