@@ -24,7 +24,7 @@ class EmbeddingMismatchError(ConfigurationError):
     def __init__(self, aspect: str, *, found: object, expected: object, claimant: str) -> None:
         super().__init__(
             f"embedding.{aspect}: the vectors of this store are of {found!r}, {claimant} "
-            f"{expected!r}; go back to that, or embed everything again: `datastore reembed`"
+            f"{expected!r}; use what is recorded, or change it: `datastore reembed`"
         )
         self.aspect = aspect
         self.found = found

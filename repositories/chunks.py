@@ -34,9 +34,10 @@ from repositories.spaces import (
     ACTIVE_MODEL,
     DEFAULT_METRIC,
     Claim,
-    check_query,
     check_vectors,
+    checked_space,
     claim_of,
+    fitting,
 )
 from repositories.tables import chunk_embeddings, chunks, sources
 
@@ -248,10 +249,10 @@ class ChunkRepository(Repository):
     ) -> FloatVector:
         """Return the vector to search for; add the model and the metric to the options."""
         claim = self._claim()
-        space, vector = check_query(session, embedding, claim)
-        options["model"] = claim.model if space is None else space.model
+        space = checked_space(session, claim)
+        options["model"] = claim.model
         options["metric"] = (claim.metric or DEFAULT_METRIC) if space is None else space.metric
-        return vector
+        return fitting(space, embedding, claim)
 
     def _claim(self) -> Claim:
         return claim_of(settings_of(self.session), self.model)
@@ -282,10 +283,10 @@ class ChunkRepository(Repository):
     def _embedding_rows(
         self, transaction: Transaction, embeddings: Sequence[tuple[int, Any]]
     ) -> list[dict[str, Any]]:
-        given = [vector for _, vector in embeddings]
-        model, vectors = check_vectors(transaction, given, self._claim())
+        claim = self._claim()
+        vectors = check_vectors(transaction, [vector for _, vector in embeddings], claim)
         return [
-            {"chunk": rid, "model": model, "embedding": vector}
+            {"chunk": rid, "model": claim.model, "embedding": vector}
             for (rid, _), vector in zip(embeddings, vectors, strict=True)
         ]
 

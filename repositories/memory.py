@@ -232,6 +232,9 @@ class MemoryManager:
     ) -> SearchResult[Chunk]:
         graph = GraphSearch(snapshot, self.namespace)
         ranked = graph.chunks_for(request.query, found, request.graph_chunks, request.filter)
+        if not ranked:
+            notes = (*found.notes, "the graph led to no chunk")
+            return replace(found, hits=found.hits[: request.limit], notes=notes)
         rows = graph.rows(ranked)
         return fused(found, ranked, rows, request.limit, request.query, request.marks)
 

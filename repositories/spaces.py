@@ -24,7 +24,7 @@ from datastore.errors import (
 )
 from datastore.settings import EmbeddingSettings
 from datastore.types import FloatVector, as_vector
-from repositories.base import Session
+from repositories.base import Session, settings_of
 from repositories.tables import embedding_models
 
 #: How far the length of a vector may be from one to count as normalised: float32 rounding.
@@ -110,35 +110,37 @@ def checked_space(session: Session, claim: Claim) -> EmbeddingSpace | None:
     return compare(active_space(session), claim)
 
 
-def check_query(
-    session: Session, vector: object, claim: Claim
-) -> tuple[EmbeddingSpace | None, FloatVector]:
-    """Return the active space and a vector to search it for.
+def check_query(session: Session, vector: object, claim: Claim | None = None) -> FloatVector:
+    """Return a vector to search for; the claim is that of the settings unless given.
 
-    Raises `EmbeddingMismatchError` for a claim of another space, `DimensionError` for a vector of
-    another length.
+    Raises `EmbeddingMismatchError` for a claim of another space than the active one,
+    `DimensionError` for a vector of another length.
     """
-    space = checked_space(session, claim)
+    said = claim or claim_of(settings_of(session))
+    return fitting(checked_space(session, said), vector, said)
+
+
+def fitting(space: EmbeddingSpace | None, vector: object, claim: Claim) -> FloatVector:
+    """Return a vector of the space that was checked, or else of the claim; raises the same."""
     checked = as_vector(vector, claim.dimensions if space is None else space.dimensions)
     _check_lengths([checked], claim)
-    return space, checked
+    return checked
 
 
 def check_vectors(
-    transaction: Transaction, vectors: Sequence[object], claim: Claim
-) -> tuple[str, list[FloatVector]]:
-    """Return the model and vectors to store; the first ones ever found the space.
+    transaction: Transaction, vectors: Sequence[object], claim: Claim | None = None
+) -> list[FloatVector]:
+    """Return vectors to store; the first ones ever found the space. Raises as `check_query`.
 
-    Until the end of the transaction no other space becomes the active one. Raises as `check_query`.
+    Until the end of the transaction no other space becomes the active one.
     """
+    said = claim or claim_of(settings_of(transaction))
     checked = [as_vector(vector) for vector in vectors]
     if not checked:
-        return claim.model, checked
-    space = compare(_active(_shared(transaction)), claim)
-    if space is None:
-        space = _found(transaction, claim, checked)
-    _check_fit(transaction, space, checked, claim)
-    return space.model, checked
+        return checked
+    space = compare(_active(_shared(transaction)), said) or _found(transaction, said, checked)
+    _check_fit(transaction, space, checked, said)
+    return checked
 
 
 def check_beside(

@@ -130,6 +130,12 @@ def test_a_query_without_words_or_entities_finds_nothing(by_words: MemoryManager
         assert list(by_words.search(query, use_graph=True)) == []
 
 
+def test_a_graph_that_leads_nowhere_changes_nothing_and_says_so(by_words: MemoryManager) -> None:
+    plain, found = by_words.search("leaves"), by_words.search("leaves", use_graph=True)
+    assert found.hits == plain.hits
+    assert found.notes == ("the graph led to no chunk",)
+
+
 def test_namespaces_are_apart(memory: MemoryManager) -> None:
     other = MemoryManager(memory.store, namespace="other")
     assert list(other.search("Ada Lovelace", use_graph=True)) == []
