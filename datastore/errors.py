@@ -15,6 +15,22 @@ class ConfigurationError(DatastoreError):
     """Settings that are unknown, contradictory or incomplete; names the key, shows no value."""
 
 
+class EmbeddingMismatchError(ConfigurationError):
+    """Vectors of one space where those of another are: `found` is recorded, `expected` is claimed.
+
+    `aspect` says what differs: model, dimensions, metric or normalized.
+    """
+
+    def __init__(self, aspect: str, *, found: object, expected: object, claimant: str) -> None:
+        super().__init__(
+            f"embedding.{aspect}: the vectors of this store are of {found!r}, {claimant} "
+            f"{expected!r}; use what is recorded, or change it: `datastore reembed`"
+        )
+        self.aspect = aspect
+        self.found = found
+        self.expected = expected
+
+
 class BackendNotFoundError(ConfigurationError):
     """No backend is registered for the dialect of this engine."""
 
@@ -82,6 +98,10 @@ class TransferError(DatastoreError):
 
 class NotFoundError(DatastoreError):
     """A record that was asked for by its key is not there."""
+
+
+class EmbeddingError(DatastoreError):
+    """An embedder failed: a server that cannot be reached, or an exception of its own."""
 
 
 class InvalidValueError(DatastoreError, ValueError):

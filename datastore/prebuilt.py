@@ -22,7 +22,7 @@ Statement: TypeAlias = sa.Select[*tuple[Any, ...]]
 #: Shapes that are kept; a host has a handful, and an expression made for one search is one more.
 SHAPES = 256
 #: The columns beside those of the row found.
-MEASURE, APPROXIMATE = "datastore_measure", "datastore_approximate"
+MEASURE, APPROXIMATE, LISTS = "datastore_measure", "datastore_approximate", "datastore_lists"
 
 VECTOR, TEXT, LIMIT = "datastore_vector", "datastore_text", "datastore_limit"
 POOL, TEXT_WEIGHT, VECTOR_WEIGHT = (
@@ -112,7 +112,7 @@ def hybrid_rows(
         ef_search=_number(EF_SEARCH),
     )
     statement = _rows(text_index, hits, hits.c.score)
-    return statement.add_columns(hits.c.approximate.label(APPROXIMATE))
+    return statement.add_columns(hits.c.approximate.label(APPROXIMATE), hits.c.lists.label(LISTS))
 
 
 def _rows(index: SearchIndex, hits: FromClause, measure: ColumnElement[Any]) -> Statement:

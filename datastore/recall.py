@@ -41,10 +41,10 @@ def measure_recall(store: Datastore, index: VectorIndex, queries: int = QUERIES)
     The vectors are drawn at random, those of the store's model where the index keeps several. None
     where there are too few for one query.
     """
-    drawn = _drawn(store, index, 2 * queries)
-    metric: Metric = index.metric if index.model is None else store.settings.embedding.metric
+    model, metric = store.search_space(index)
+    drawn = _drawn(store, index, model, 2 * queries)
     pairs = [(a, b) for a, b in zip(drawn[::2], drawn[1::2], strict=False) if a.size == b.size]
-    results = [_both_ways(store, index, metric, query) for query in map(_between, pairs)]
+    results = [_both_ways(store, index, model, metric, query) for query in map(_between, pairs)]
     if not results:
         return None
     shares = [_share(found, exact) for found, exact in results]
@@ -53,10 +53,12 @@ def measure_recall(store: Datastore, index: VectorIndex, queries: int = QUERIES)
     return Recall(index.name, method, len(shares), float(np.mean(shares)))
 
 
-def _drawn(store: Datastore, index: VectorIndex, count: int) -> list[FloatVector]:
+def _drawn(
+    store: Datastore, index: VectorIndex, model: str | None, count: int
+) -> list[FloatVector]:
     vectors = sa.select(index.column.label("vector")).where(index.column.is_not(None))
     if index.model is not None:
-        vectors = vectors.where(index.model == store.embedding_model)
+        vectors = vectors.where(index.model == model)
     rows = store.query(vectors.order_by(sa.func.random()).limit(count))
     return [row["vector"] for row in rows]
 
@@ -68,11 +70,11 @@ def _between(pair: tuple[FloatVector, FloatVector]) -> FloatVector:
 
 
 def _both_ways(
-    store: Datastore, index: VectorIndex, metric: Metric, query: FloatVector
+    store: Datastore, index: VectorIndex, model: str | None, metric: Metric, query: FloatVector
 ) -> tuple[SearchResult[Any], SearchResult[Any]]:
     def search(exact: bool) -> SearchResult[Any]:
         return store.vector_search(
-            index.target, index.column.name, query, DEPTH, metric=metric, exact=exact
+            index.target, index.column.name, query, DEPTH, model=model, metric=metric, exact=exact
         )
 
     return search(False), search(True)

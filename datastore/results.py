@@ -12,6 +12,7 @@ from datastore.sql import RRF_K
 
 Row = TypeVar("Row", covariant=True)
 Method: TypeAlias = Literal["exact", "approximate", "fallback"]
+#: Which search found a hit: by its words, by its vector, or over the graph of what is mentioned.
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class SearchHit(Generic[Row]):
     """One row that was found. `score` is in 0..1 and larger is better, for every kind of search.
 
     `distance` (smaller is nearer) is there after a vector search, `relevance` (BM25, larger is
-    better) after a full-text search, `snippet` where marks for one were given, `reasons` where hits
-    of one search are found in several ways.
+    better) after a full-text search, `snippet` where marks for one were given. `reasons` names the
+    ways in which it was found, where several were fused: each looked as deep as its candidates go.
     """
 
     id: Any

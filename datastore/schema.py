@@ -108,7 +108,9 @@ class VectorIndex(SearchIndex):
     `of` names the table whose rows are found, where vectors stand in a table of their own: it is
     reached over the foreign key of the vectors' table, filters speak of its columns and hits carry
     its key. `model` names the column that says which model made a vector, where several stand side
-    by side; a search then names one. The table that is found needs an integer primary key.
+    by side; a search then names one. `space` selects the row of the one in use, with columns
+    `model` and `metric`, by which the verbs of a store search unless they are given others. The
+    table that is found needs an integer primary key.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class VectorIndex(SearchIndex):
         metric: Metric = "cosine",
         of: sa.Table | None = None,
         model: sa.Column[Any] | None = None,
+        space: sa.Select[Any] | None = None,
     ) -> None:
         if metric not in METRICS:
             raise ConfigurationError(
@@ -127,6 +130,7 @@ class VectorIndex(SearchIndex):
         self.metric: Metric = metric
         self._of = of
         self.model = model
+        self.space = space
         super().__init__(name, column)
 
     def _attach(self, table: Any) -> None:

@@ -25,6 +25,8 @@ from datastore.schema import FullTextIndex, SearchIndex, VectorIndex, search_ind
 from datastore.snippets import Marks, snippet
 from datastore.sql import (
     CANDIDATE_POOL,
+    IN_TEXT,
+    IN_VECTOR,
     MOST_EF_SEARCH,
     MOST_OVERSAMPLE,
     Filter,
@@ -39,7 +41,7 @@ Index = TypeVar("Index", bound=SearchIndex)
 
 
 class Searches:
-    """Search over the tables of `metadata`; `embedding_model` is the one that vectors are of."""
+    """Search over the tables of `metadata`; `embedding_model` is that of the settings."""
 
     backend: Backend
     metadata: sa.MetaData
@@ -63,23 +65,23 @@ class Searches:
         ef_search: int | None = None,
         min_score: float | None = None,
         metric: Metric | None = None,
+        model: str | None = None,
     ) -> SearchResult[RowDict]:
         """Find the rows whose vectors are nearest to `query`.
 
         `filter` is a Core expression over the table, whose bind parameters `params` gives, or a
         mapping of equalities; `limit` hits come back whenever that many rows fulfil it. On many
         rows an approximate index may choose what is measured, and the result says so: `exact`,
-        `oversample` and `ef_search` are those of `datastore.sql.nearest`. Raises `DimensionError`,
-        `InvalidValueError` or `UnknownNameError`.
+        `oversample` and `ef_search` are those of `datastore.sql.nearest`. Of an index that keeps
+        several models, the vectors of `model` are searched by `metric`: those of `search_space`
+        unless given. Raises `DimensionError`, `InvalidValueError` or `UnknownNameError`.
         """
         found = self.table(table)
         index = self._index(VectorIndex, found, [column])
         vector = as_vector(query, index.dimensions)
-        measure = index.metric if metric is None else metric
+        model, measure = self._space(index, model, metric)
         expression, values = bound_filter(found, filter)
-        statement = prebuilt.nearest_rows(
-            index, vector.size, measure, self._model(index), exact, expression
-        )
+        statement = prebuilt.nearest_rows(index, vector.size, measure, model, exact, expression)
         values |= {
             prebuilt.VECTOR: vector,
             prebuilt.LIMIT: whole_limit("limit", limit),
@@ -87,7 +89,7 @@ class Searches:
         }
         rows = self.query(statement, {**(params or {}), **values})
         ranked = [
-            SearchHit(id_, vector_score(value, measure), row, distance=value)
+            SearchHit(id_, vector_score(value, measure), row, distance=value, reasons=("vector",))
             for id_, value, row in _hits(index, rows)
             if value is not None  # of a NaN that went past the library into a file
         ]
@@ -124,6 +126,7 @@ class Searches:
                 row,
                 relevance=value,
                 snippet=_snippet(index, row, query, marks),
+                reasons=("text",),
             )
             for id_, value, row in _hits(index, self.query(statement, {**(params or {}), **values}))
         )
@@ -144,6 +147,7 @@ class Searches:
         oversample: int | None = None,
         ef_search: int | None = None,
         metric: Metric | None = None,
+        model: str | None = None,
         marks: Marks | None = None,
     ) -> SearchResult[RowDict]:
         """Find rows by text and vector together, fused by reciprocal rank in one statement.
@@ -156,15 +160,10 @@ class Searches:
         vector_index = self._index(VectorIndex, found)
         query = as_vector(vector, vector_index.dimensions)
         both = checked_weights((1.0, 1.0) if weights is None else weights)
+        model, measure = self._space(vector_index, model, metric)
         expression, values = bound_filter(found, filter)
         statement = prebuilt.hybrid_rows(
-            text_index,
-            vector_index,
-            query.size,
-            vector_index.metric if metric is None else metric,
-            self._model(vector_index),
-            exact,
-            expression,
+            text_index, vector_index, query.size, measure, model, exact, expression
         )
         most = whole_limit("limit", limit)
         values |= {
@@ -183,8 +182,11 @@ class Searches:
                 fused_score(value, both),
                 row,
                 snippet=_snippet(text_index, row, text, marks),
+                reasons=_REASONS[lists],
             )
-            for id_, value, row in _hits(text_index, rows)
+            for (id_, value, row), lists in zip(
+                _hits(text_index, rows), (row[prebuilt.LISTS] for row in rows), strict=True
+            )
         )
         return _result(ranked, [text_index, vector_index], *self._how(rows))
 
@@ -217,14 +219,41 @@ class Searches:
             f"found {', '.join(index.name for index in chosen or declared) or 'none'}"
         )
 
-    def _model(self, index: VectorIndex) -> str | None:
-        return self.embedding_model if index.model is not None else None
+    def search_space(self, index: VectorIndex) -> tuple[str | None, Metric]:
+        """Return the model and the metric by which an index is searched.
+
+        The model is None where the index keeps one alone; otherwise it is the one that is recorded
+        as in use, or that of the settings where there is no record.
+        """
+        if index.model is None:
+            return None, index.metric
+        recorded = [] if index.space is None else self.query(index.space)
+        if not recorded:
+            return self.embedding_model, index.metric
+        return recorded[0]["model"], recorded[0]["metric"]
+
+    def _space(
+        self, index: VectorIndex, model: str | None, metric: Metric | None
+    ) -> tuple[str | None, Metric]:
+        if index.model is None:
+            return None, metric or index.metric
+        if model is not None and metric is not None:
+            return model, metric
+        in_use, measure = self.search_space(index)
+        return model or in_use, metric or measure
 
     def _how(self, rows: Sequence[RowMapping]) -> tuple[Method, tuple[str, ...]]:
         """Return the method, and notes for the reader, of a search over vectors."""
         method, notes = self.backend.search_method()
         approximate = any(row[prebuilt.APPROXIMATE] for row in rows)
         return ("approximate" if approximate else method), notes
+
+
+_REASONS: Mapping[int, tuple[str, ...]] = {
+    IN_TEXT: ("text",),
+    IN_VECTOR: ("vector",),
+    IN_TEXT + IN_VECTOR: ("text", "vector"),
+}
 
 
 def _effort(oversample: int | None, ef_search: int | None) -> dict[str, int | None]:
@@ -244,7 +273,8 @@ def _hits(index: Any, rows: Iterable[RowMapping]) -> Iterable[tuple[Any, float, 
     id_name = index.public_id.name
     for row in rows:
         values = dict(row)
-        values.pop(prebuilt.APPROXIMATE, None)
+        for added in (prebuilt.APPROXIMATE, prebuilt.LISTS):
+            values.pop(added, None)
         yield values[id_name], values.pop(prebuilt.MEASURE), values
 
 

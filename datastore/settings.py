@@ -44,7 +44,7 @@ from datastore.settings_sources import (
 _Seconds: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Count: TypeAlias = Annotated[int, Field(ge=1)]
 _SettingsClass: TypeAlias = type[BaseSettings]  # `type` is a field of Settings
-_SECRET_KEYS = {"url", "postgresql.password"}
+_SECRET_KEYS = {"url", "postgresql.password", "embedding.api_key"}
 _SHOWN = {  # what a URL's query may hold that is no secret; everything else is masked
     "application_name", "cache", "connect_timeout", "host", "mode", "port", "sslmode",
     "target_session_attrs", "uri",
@@ -108,6 +108,10 @@ class EmbeddingSettings(_Section):
     model: str = "default"
     dimensions: Annotated[int, Field(ge=1, le=16000)] | None = None
     metric: Literal["cosine", "l2", "inner_product"] = "cosine"
+    normalized: bool | None = None
+    """True refuses vectors of another length than one; None records what is found."""
+    api_key: SecretStr | None = None
+    """What an embedder over HTTP is sent, where it asks for a key."""
 
 
 class SearchSettings(_Section):

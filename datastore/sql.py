@@ -53,6 +53,8 @@ CANDIDATE_POOL = 100
 #: Beyond these an exact search is faster; pgvector refuses a longer list (README of pgvector 0.8,
 #: "HNSW", hnsw.ef_search).
 MOST_OVERSAMPLE, MOST_EF_SEARCH = 1000, 1000
+#: What a row of `hybrid` has in its column `lists`: the sum of those that it was in.
+IN_TEXT, IN_VECTOR = 1, 2
 #: The execution option that marks an `upsert`.
 UPSERT = "datastore_upsert"
 
@@ -147,12 +149,13 @@ def hybrid(
     oversample: Any = None,
     ef_search: Any = None,
 ) -> FromClause:
-    """Fuse `matching` and `nearest` by reciprocal rank: columns `<key>`, `rank`, `score`.
+    """Fuse `matching` and `nearest` by reciprocal rank: `<key>`, `rank`, `score` and two more.
 
     A row scores the sum of `weight / (60 + rank)` over the two lists, each `pool` deep (at least
     `k`), in one statement and so in one snapshot. `weights` are those of text and vector. Both
-    indexes must find rows of the same table. A fourth column, `approximate`, is true in every row
-    where an index chose the vectors; its arguments are those of `nearest`.
+    indexes must find rows of the same table. `approximate` is true in every row where an index
+    chose the vectors; its arguments are those of `nearest`. `lists` says which lists a row was in:
+    1 for text, 2 for vector, 3 for both.
     """
     if text_index.target is not vector_index.target:
         raise InvalidValueError(
@@ -173,6 +176,10 @@ def hybrid(
         oversample=oversample,
         ef_search=ef_search,
     )
+    lists: tuple[ColumnElement[int], ...] = (
+        sa.literal_column(str(IN_TEXT)),
+        sa.literal_column(str(IN_VECTOR)),
+    )
     flags: tuple[ColumnElement[int], ...] = (
         sa.literal_column("0"),
         sa.cast(by_vector.c.approximate, sa.Integer()),
@@ -183,9 +190,10 @@ def hybrid(
                 hits.c[key.name].label("key"),
                 (_weight_clause(weight) / (RRF_K + hits.c.rank)).label("vote"),
                 flag.label("flag"),
+                list_.label("list"),
             )
-            for hits, weight, flag in zip(
-                (by_text, by_vector), checked_weights(weights), flags, strict=True
+            for hits, weight, flag, list_ in zip(
+                (by_text, by_vector), checked_weights(weights), flags, lists, strict=True
             )
         )
     ).subquery("votes")
@@ -194,6 +202,7 @@ def hybrid(
             votes.c.key,
             sa.func.sum(votes.c.vote).label("score"),
             sa.func.max(sa.func.max(votes.c.flag)).over().label("flag"),
+            sa.func.sum(votes.c.list).label("lists"),
         )
         .group_by(votes.c.key)
         .subquery("fused")
@@ -205,6 +214,7 @@ def hybrid(
             sa.func.row_number().over(order_by=order).label("rank"),
             fused.c.score,
             (fused.c.flag == sa.literal_column("1")).label("approximate"),
+            fused.c.lists,
         )
         .select_from(fused.outerjoin(found, key == fused.c.key))
         .order_by(*order)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -18,15 +18,18 @@ from sqlalchemy.engine import Connection, Engine
 
 from datastore import migrate
 from datastore.backends.base import Access, Backend, Capability
+from datastore.definitions import Metric
 from datastore.engine import backend_of, connect, create_engine, describe
 from datastore.errors import (
     CapabilityError,
     ConfigurationError,
     DatabaseError,
     DatastoreError,
+    SchemaMissingError,
     TransientError,
 )
 from datastore.results import DatabaseSchema, RunResult
+from datastore.schema import VectorIndex, search_indexes
 from datastore.settings import Settings
 from datastore.translation import translated
 from datastore.verbs import Params, Statement, Verbs
@@ -156,8 +159,19 @@ class Datastore(Verbs):
         indexes built where there are enough vectors. Others may read meanwhile, and write on a
         server; to a SQLite file writers wait.
         """
+        metric = self._metric_of_models()
         with self.backend.writing(), self._connection(Access.STATEMENT) as connection:
-            self.backend.optimize(connection, self.settings.embedding.metric)
+            self.backend.optimize(connection, metric)
+
+    def _metric_of_models(self) -> Metric:
+        """Return the metric that is recorded for vectors of several models, or else configured."""
+        declared = search_indexes(self.metadata)
+        spaces = [index.space for index in declared if isinstance(index, VectorIndex)]
+        with suppress(SchemaMissingError):  # of tables that a host has no use for
+            for space in spaces:
+                if space is not None and (recorded := self.query_one(space)):
+                    return cast("Metric", recorded["metric"])
+        return self.settings.embedding.metric
 
     def backup(self, path: str | Path) -> None:
         """Copy the database to a new file while it is in use; `CapabilityError` on a server."""

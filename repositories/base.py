@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, SupportsIndex, TypeAlias
 
@@ -30,6 +31,12 @@ class Repository:
 
     def _parameters(self, **values: Any) -> dict[str, Any]:
         return {"namespace": self.namespace, **values}
+
+    def _snapshot(self) -> AbstractContextManager[Transaction]:
+        """Let several statements read one state."""
+        if isinstance(self.session, Transaction):
+            return nullcontext(self.session)
+        return self.session.transaction(read_only=True)
 
     def _count(self, table: sa.Table) -> int:
         mine = table.c.namespace == sa.bindparam("namespace")

@@ -17,21 +17,36 @@ from datastore.bulk import batches
 from datastore.errors import InvalidValueError, NotFoundError
 from datastore.snippets import Marks
 from datastore.sql import Filter, condition
-from datastore.types import check_text
-from repositories.base import BATCH, INT32, Repository, now, settings_of, whole
+from datastore.types import FloatVector, check_text
+from repositories.base import (
+    BATCH,
+    DEFAULT_NAMESPACE,
+    INT32,
+    Repository,
+    Session,
+    now,
+    settings_of,
+    whole,
+)
 from repositories.chunking import chunk_id
 from repositories.records import Chunk
-from repositories.spaces import check_query, check_vectors
+from repositories.spaces import (
+    ACTIVE_MODEL,
+    DEFAULT_METRIC,
+    Claim,
+    check_vectors,
+    checked_space,
+    claim_of,
+    fitting,
+)
 from repositories.tables import chunk_embeddings, chunks, sources
 
 Row: TypeAlias = Mapping[Any, Any]
 
-#: Chunks beside their embeddings under the bound `model`, those without one included.
+#: Chunks beside their embeddings of the model in use, those without one included.
 WITH_EMBEDDINGS = chunks.outerjoin(
     chunk_embeddings,
-    sa.and_(
-        chunk_embeddings.c.chunk == chunks.c.rid, chunk_embeddings.c.model == sa.bindparam("model")
-    ),
+    sa.and_(chunk_embeddings.c.chunk == chunks.c.rid, chunk_embeddings.c.model == ACTIVE_MODEL),
 )
 _SELECT = sa.select(chunks, chunk_embeddings.c.embedding).select_from(WITH_EMBEDDINGS)
 _MINE = chunks.c.namespace == sa.bindparam("namespace")
@@ -92,7 +107,22 @@ class Replacement:
 
 
 class ChunkRepository(Repository):
-    """The chunks of one namespace."""
+    """The chunks of one namespace.
+
+    `model` is the one that the embeddings given to it are of: that of the settings unless named. It
+    must be the one that the store uses, else `EmbeddingMismatchError` is raised by what writes or
+    searches embeddings. Chunks come with the embeddings of the model in use.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        namespace: str = DEFAULT_NAMESPACE,
+        *,
+        model: str | None = None,
+    ) -> None:
+        super().__init__(session, namespace)
+        self.model = model
 
     def add(self, chunk: Chunk) -> None:
         """Add one chunk; raise `UniqueViolation` for an id that is there already."""
@@ -117,11 +147,11 @@ class ChunkRepository(Repository):
     def find(self, id: str) -> Chunk | None:
         """Return a chunk with its embedding, or None."""
         row = self.session.query_one(_BY_ID, self._parameters(id=id))
-        return None if row is None else _chunk(row)
+        return None if row is None else as_chunk(row)
 
     def by_path(self, path: str) -> list[Chunk]:
         """Return the chunks of a file in their order."""
-        return [_chunk(row) for row in self.session.query(_BY_PATH, self._parameters(path=path))]
+        return [as_chunk(row) for row in self.session.query(_BY_PATH, self._parameters(path=path))]
 
     def replace_path(self, path: str, items: Iterable[Chunk]) -> Replacement:
         """Make `items` the chunks of a file, in one transaction.
@@ -164,7 +194,7 @@ class ChunkRepository(Repository):
         """Iterate over every chunk, in the order of their insertion, a page at a time."""
         after = -1
         while rows := self.session.query(_PAGE, self._parameters(after=after, size=BATCH)):
-            yield from map(_chunk, rows)
+            yield from map(as_chunk, rows)
             after = rows[-1]["rid"]
 
     def search(
@@ -202,24 +232,30 @@ class ChunkRepository(Repository):
                 raise InvalidValueError("search: expected a text, an embedding, or both")
             found = self.session.full_text_search(chunks, "content", text, marks=marks, **common)
             return _with_records(found, min_score)
-        vector = check_query(self.session, embedding)
-        common |= {
-            "metric": settings_of(self.session).embedding.metric,
-            "exact": exact,
-            "oversample": oversample,
-            "ef_search": ef_search,
-        }
-        if text is None:
-            found = self.session.vector_search(chunks, "embedding", vector, **common)
-        else:
-            found = self.session.hybrid_search(
-                chunks, text=text, vector=vector, weights=weights, marks=marks, **common
-            )
+        common |= {"exact": exact, "oversample": oversample, "ef_search": ef_search}
+        # One snapshot, in which the model that was checked is the model that is searched.
+        with self._snapshot() as session:
+            vector = self._enter_space(session, embedding, common)
+            if text is None:
+                found = session.vector_search(chunks, "embedding", vector, **common)
+            else:
+                found = session.hybrid_search(
+                    chunks, text=text, vector=vector, weights=weights, marks=marks, **common
+                )
         return _with_records(found, min_score)
 
-    def _parameters(self, **values: Any) -> dict[str, Any]:
-        model = settings_of(self.session).embedding.model
-        return super()._parameters(model=model, **values)
+    def _enter_space(
+        self, session: Transaction, embedding: Any, options: dict[str, Any]
+    ) -> FloatVector:
+        """Return the vector to search for; add the model and the metric to the options."""
+        claim = self._claim()
+        space = checked_space(session, claim)
+        options["model"] = claim.model
+        options["metric"] = (claim.metric or DEFAULT_METRIC) if space is None else space.metric
+        return fitting(space, embedding, claim)
+
+    def _claim(self) -> Claim:
+        return claim_of(settings_of(self.session), self.model)
 
     def _insert(self, transaction: Transaction, batch: Sequence[Chunk]) -> int:
         moment = now()
@@ -247,10 +283,10 @@ class ChunkRepository(Repository):
     def _embedding_rows(
         self, transaction: Transaction, embeddings: Sequence[tuple[int, Any]]
     ) -> list[dict[str, Any]]:
-        vectors = check_vectors(transaction, [vector for _, vector in embeddings])
-        model = settings_of(transaction).embedding.model
+        claim = self._claim()
+        vectors = check_vectors(transaction, [vector for _, vector in embeddings], claim)
         return [
-            {"chunk": rid, "model": model, "embedding": vector}
+            {"chunk": rid, "model": claim.model, "embedding": vector}
             for (rid, _), vector in zip(embeddings, vectors, strict=True)
         ]
 
@@ -294,7 +330,8 @@ def _row(chunk: Chunk, namespace: str, moment: datetime) -> tuple[Any, ...]:
     )
 
 
-def _chunk(row: Row) -> Chunk:
+def as_chunk(row: Row) -> Chunk:
+    """Return the record of a row, with its embedding if that was read too."""
     return Chunk(
         id=row["id"],
         path=row["path"],
@@ -356,7 +393,15 @@ def _with_records(
     found: SearchResult[Mapping[str, Any]], min_score: float | None
 ) -> SearchResult[Chunk]:
     hits = tuple(
-        SearchHit(hit.id, hit.score, _chunk(hit.row), hit.distance, hit.relevance, hit.snippet)
+        SearchHit(
+            hit.id,
+            hit.score,
+            as_chunk(hit.row),
+            hit.distance,
+            hit.relevance,
+            hit.snippet,
+            hit.reasons,
+        )
         for hit in found
         if min_score is None or hit.score >= min_score
     )

@@ -1,53 +1,39 @@
-"""`datastore index` and `search`; the commands of the repositories are registered here."""
+"""`datastore index`, `search` and `forget`: files in, answers out, on the command line."""
 
 from __future__ import annotations
 
-import importlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-import numpy as np
 import typer
 from rich.console import RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from datastore import Datastore, SearchHit, SearchResult
 from datastore.cli import (
     Invocation,
     command,
-    console,
     location,
     plain,
     prepare_schema,
     require_schema,
     styled,
 )
-from datastore.errors import (
-    ConfigurationError,
-    ConnectionFailedError,
-    InvalidValueError,
-    NotFoundError,
-)
+from datastore.errors import ConnectionFailedError, NotFoundError
 from repositories.base import DEFAULT_NAMESPACE
+from repositories.embedding_commands import EMBEDDER, embedder_of, progress_bar, reembed
 from repositories.graph_command import graph
-from repositories.memory import Embedder, FileReport, IndexReport, MemoryManager
+from repositories.indexing import FileReport, IndexReport
+from repositories.memory import MemoryManager
 from repositories.records import Chunk
 
 #: Marks of matched words, from the range that no text uses: they are turned into colour.
 MARKS = ("\ue000", "\ue001")
 
-EmbedderOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--embedder",
-        metavar="PACKAGE.MODULE:CALLABLE",
-        help="What turns a list of texts into an array of vectors.",
-    ),
-]
+EmbedderOption: TypeAlias = Annotated[str | None, EMBEDDER]
 NamespaceOption: TypeAlias = Annotated[
     str, typer.Option("--namespace", metavar="NAME", help="Whose memory it is.")
 ]
@@ -58,6 +44,8 @@ def register(app: typer.Typer) -> None:
     command(app, index)
     command(app, search)
     command(app, graph)
+    command(app, forget)
+    command(app, reembed)
 
 
 # --- index --------------------------------------------------------------------------------------
@@ -73,16 +61,17 @@ def index(
 
     Files that have not changed are left alone, and those that have gone are removed.
     """
-    embed = None if embedder is None else load_embedder(embedder)
+    embed = embedder_of(invocation, embedder)
     with _open(invocation, paths) as store:
         if made := prepare_schema(store):
             invocation.notice("schema: created, since the database was empty")
         memory = MemoryManager(store, embed, namespace=namespace)
         report = _index(invocation, memory, paths)
         document = {"database": location(store), "schema_created": made, **_as_document(report)}
-    if invocation.verbose is False and not invocation.json:
-        return
-    invocation.answer(document, *_index_lines(report))
+    if invocation.verbose is not False or invocation.json:
+        invocation.answer(document, *_index_lines(report))
+    if report.notes:  # what was asked for was done in part
+        raise typer.Exit(1)
 
 
 def _open(invocation: Invocation, paths: Sequence[Path]) -> Datastore:
@@ -97,7 +86,7 @@ def _open(invocation: Invocation, paths: Sequence[Path]) -> Datastore:
 
 
 def _index(invocation: Invocation, memory: MemoryManager, paths: Sequence[Path]) -> IndexReport:
-    with _progress(invocation) as progress:
+    with progress_bar(invocation) as progress:
         task = progress.add_task("indexing", total=sum(len(memory.files(path)) for path in paths))
 
         def advance(report: FileReport) -> None:
@@ -105,26 +94,15 @@ def _index(invocation: Invocation, memory: MemoryManager, paths: Sequence[Path])
                 progress.update(task, advance=1, description=plain(Path(report.path).name))
 
         reports = [memory.index(path, progress=advance) for path in paths]
-    return IndexReport(tuple(file for report in reports for file in report.files))
-
-
-def _progress(invocation: Invocation) -> Progress:
-    err = console(stderr=True)
-    return Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
-        console=err,
-        transient=True,
-        disable=invocation.json or invocation.verbose is False or not err.is_terminal,
-    )
+    files = tuple(file for report in reports for file in report.files)
+    return IndexReport(files, tuple(note for report in reports for note in report.notes))
 
 
 def _as_document(report: IndexReport) -> dict[str, Any]:
     return {
         **{str(outcome): count for outcome, count in report.counts.items()},
         "chunks": report.chunks,
+        "notes": list(report.notes),
         "files": [asdict(file) for file in report.files],
     }
 
@@ -135,42 +113,25 @@ def _index_lines(report: IndexReport) -> Iterator[RenderableType]:
             yield styled(("skipped ", "yellow"), (f"{file.path}: {file.reason}", ""))
     counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items())
     yield styled(("indexed: ", "green"), (f"{counts}; {report.chunks} chunks", ""))
+    yield from (styled(("note: ", "yellow"), (note, "")) for note in report.notes)
 
 
-def load_embedder(name: str) -> Embedder:
-    """Import what `package.module:callable` names; raise `ConfigurationError` where that fails."""
-    module_name, _, attribute = name.partition(":")
-    try:
-        function = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            function = getattr(function, part)
-    except Exception as error:  # a module may raise whatever it likes while it is imported
-        told = f": {error}" if isinstance(error, ImportError | SyntaxError) else ""
-        raise ConfigurationError(
-            f"--embedder: {name} cannot be imported ({type(error).__name__}{told}); "
-            "expected package.module:callable"
-        ) from error
-    if not callable(function):
-        raise ConfigurationError(f"--embedder: {name} is not callable")
-    return _checked(function, name)
+# --- forget -------------------------------------------------------------------------------------
 
 
-def _checked(function: Callable[[list[str]], Any], name: str) -> Embedder:
-    """Return an embedder whose failures say whose they are, without the text that they met."""
-
-    def embed(texts: list[str], /) -> Any:
-        try:
-            vectors = function(texts)
-        except Exception as error:
-            raise InvalidValueError(
-                f"--embedder: {name} raised {type(error).__name__}; --verbose shows where"
-            ) from error
-        try:
-            return np.asarray(vectors, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise InvalidValueError(f"--embedder: {name} gave no array of numbers") from error
-
-    return embed
+def forget(
+    invocation: Invocation,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, or all below a folder.")],
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+) -> None:
+    """Remove a file, or all below a folder, from the memory; the files themselves stay."""
+    with invocation.open(create=False) as store:
+        require_schema(store)
+        report = MemoryManager(store, namespace=namespace).forget(path)
+        paths = [file.path for file in report.files]
+        document = {"database": location(store), "chunks": report.chunks, "forgotten": paths}
+    told = f"{len(paths)} {'file' if len(paths) == 1 else 'files'}, {report.chunks} chunks"
+    invocation.answer(document, styled(("forgotten: ", "green"), (told, "")))
 
 
 # --- search -------------------------------------------------------------------------------------
@@ -185,19 +146,22 @@ def search(
     path: Annotated[
         str | None, typer.Option(metavar="PREFIX", help="Only files whose path begins so.")
     ] = None,
+    graph: Annotated[
+        bool, typer.Option("--graph", help="Follow the knowledge graph to more chunks.")
+    ] = False,
     embedder: EmbedderOption = None,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
 ) -> None:
     """Search the indexed files by words; with an embedder, by meaning as well."""
     text = " ".join(query)
-    embed = None if embedder is None else load_embedder(embedder)
+    embed = embedder_of(invocation, embedder)
     with invocation.open(create=False) as store:
         require_schema(store)
         found = MemoryManager(store, embed, namespace=namespace).search(
-            text, limit, path=path, marks=MARKS
+            text, limit, use_graph=graph, path=path, marks=MARKS
         )
         document = {"database": location(store), "query": text, **_as_answer(found)}
-    invocation.answer(document, *_search_lines(found))
+    invocation.answer(document, *_search_lines(found, graph))
 
 
 def _as_answer(found: SearchResult[Chunk]) -> dict[str, Any]:
@@ -216,6 +180,7 @@ def _as_hit(hit: SearchHit[Chunk]) -> dict[str, Any]:
         "score": hit.score,
         "distance": hit.distance,
         "relevance": hit.relevance,
+        "reasons": list(hit.reasons),
         "path": chunk.path,
         "start_line": chunk.start_line,
         "end_line": chunk.end_line,
@@ -224,12 +189,13 @@ def _as_hit(hit: SearchHit[Chunk]) -> dict[str, Any]:
     }
 
 
-def _search_lines(found: SearchResult[Chunk]) -> Iterator[RenderableType]:
+def _search_lines(found: SearchResult[Chunk], graph: bool) -> Iterator[RenderableType]:
     for rank, hit in enumerate(found, start=1):
         chunk = hit.row
         yield styled(
             (f"{rank:>2}  {_score(hit.score)}  ", "dim"),
             (f"{chunk.path}:{chunk.start_line}-{chunk.end_line}", "bold cyan"),
+            (f"  {' + '.join(hit.reasons)}" if found.indexes[1:] or graph else "", "dim"),
         )
         yield _marked(hit.snippet or "")
     hits = f"{len(found)} {'hit' if len(found) == 1 else 'hits'}" if found else "no hits"

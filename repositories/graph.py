@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import sqlalchemy as sa
@@ -393,8 +392,3 @@ class GraphRepository(Repository):
         """Return the ids, in their order, of the entities that any of these chunks mention."""
         rows = self.session.query(_MENTIONED, self._parameters(ids=texts(chunk_ids)))
         return [row["id"] for row in rows]
-
-    def _snapshot(self) -> AbstractContextManager[Transaction]:
-        if isinstance(self.session, Transaction):
-            return nullcontext(self.session)
-        return self.session.transaction(read_only=True)

@@ -2,107 +2,111 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
-from datastore import Datastore, SearchResult, Transaction, upsert
-from datastore.bulk import batches
-from datastore.errors import InvalidValueError, NotFoundError
+from datastore import Datastore, SearchResult, Text, Transaction, each
+from datastore.errors import EmbeddingError, NotFoundError
 from datastore.snippets import Marks
+from datastore.sql import CANDIDATE_POOL, Filter
 from datastore.types import FloatVector
-from repositories.base import DEFAULT_NAMESPACE, is_text, now
-from repositories.chunking import chunk_text
-from repositories.chunks import WITH_EMBEDDINGS, ChunkRepository, content_hash
-from repositories.files import (
-    find_files,
-    has_gone,
-    is_below,
-    normalized,
-    prefix_of,
-    read_text,
-    root_of,
-    shown,
-)
+from repositories.base import DEFAULT_NAMESPACE, is_text, whole
+from repositories.chunks import WITH_EMBEDDINGS, ChunkRepository
+from repositories.embedder_choice import EmbedderChoice
+from repositories.embedders import AnyEmbedder, Embedder
+from repositories.embedding_cache import forget_texts
+from repositories.files import find_files, is_below, normalized, prefix_of, root_of
+from repositories.graph_search import GraphSearch, fused
+from repositories.indexing import FileReport, Indexing, IndexReport
 from repositories.records import Chunk
-from repositories.tables import chunk_embeddings, chunks, sources
-
-#: What became of a file: "removed" is one that has gone, "skipped" one that cannot be read as text.
-Outcome: TypeAlias = Literal["added", "changed", "unchanged", "removed", "skipped"]
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-
-#: Texts per call of the embedder.
-EMBED_BATCH = 64
-
-_MINE = sources.c.namespace == sa.bindparam("namespace")
-_SOURCE = sa.select(sources.c.content_hash, sources.c.root).where(
-    _MINE, sources.c.path == sa.bindparam("path")
+from repositories.spaces import EmbeddingSpace, active_space
+from repositories.tables import (
+    chunk_embeddings,
+    chunks,
+    kg_entities,
+    kg_mentions,
+    kg_relationships,
+    sources,
 )
-_PRESENT = (
-    sa.select(
-        sa.func.count(chunks.c.rid).label("chunks"),
-        sa.func.count(chunk_embeddings.c.chunk).label("embedded"),
-    )
+
+_NAMESPACE = sa.bindparam("namespace", type_=Text())
+_COUNTED = (sources, chunks, kg_entities, kg_relationships, kg_mentions)
+_EMBEDDED = (
+    sa.select(sa.func.count(chunk_embeddings.c.chunk))
     .select_from(WITH_EMBEDDINGS)
-    .where(chunks.c.namespace == sa.bindparam("namespace"), chunks.c.path == sa.bindparam("path"))
+    .where(chunks.c.namespace == _NAMESPACE)
 )
-_RECORD = upsert(sources, update=[sources.c.root, sources.c.content_hash, sources.c.indexed_at])
-
-
-class Embedder(Protocol):
-    """Anything that turns texts into vectors: an array of shape (texts, dimensions)."""
-
-    def __call__(self, texts: list[str], /) -> Any:
-        """Embed the texts, in their order."""
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """What became of one file; `reason` says why it was skipped."""
-
-    path: str
-    outcome: Outcome
-    chunks: int = 0
-    reason: str | None = None
+_STATS = sa.select(
+    *(
+        sa.select(sa.func.count())
+        .select_from(table)
+        .where(table.c.namespace == _NAMESPACE)
+        .scalar_subquery()
+        .label(table.name)
+        for table in _COUNTED
+    ),
+    _EMBEDDED.scalar_subquery().label("embedded"),
+)
+_HASHES = sa.select(chunks.c.content_hash).where(
+    chunks.c.namespace == _NAMESPACE,
+    chunks.c.path.in_(sa.select(each(sa.bindparam("paths")).c.value)),
+)
 
 
 @dataclass(frozen=True)
-class IndexReport:
-    """What became of every file."""
+class MemoryStats:
+    """What a namespace holds: `embedded` chunks have a vector of the model in use.
 
-    files: tuple[FileReport, ...]
+    `space` is the one that the store's vectors are in, None while there are none.
+    """
 
-    @property
-    def counts(self) -> Mapping[Outcome, int]:
-        """How many files had each outcome, none left out."""
-        counted = Counter(report.outcome for report in self.files)
-        return {outcome: counted[outcome] for outcome in OUTCOMES}
+    files: int
+    chunks: int
+    embedded: int
+    entities: int
+    relationships: int
+    mentions: int
+    space: EmbeddingSpace | None
 
-    @property
-    def chunks(self) -> int:
-        """Chunks of all these files together."""
-        return sum(report.chunks for report in self.files)
+
+@dataclass(frozen=True)
+class _Request:
+    """What is searched for."""
+
+    query: str
+    limit: int
+    graph_chunks: int
+    embedding: Any
+    filter: Filter
+    marks: Marks | None
 
 
 class MemoryManager:
-    """Indexes text and Markdown files, and searches them; with an embedder, by meaning as well."""
+    """Indexes text and Markdown files, and searches them; with an embedder, by meaning as well.
+
+    `embedder` is an `Embedder`, or any callable from a list of texts to an array, whose model is
+    then that of the settings. Of several, the one of the model that the store uses is asked: with
+    those of the old and of the new model a program goes on while the model is changed. `cache`
+    says whether vectors are kept by the content of their texts, to be used again.
+    """
 
     def __init__(
         self,
         store: Datastore,
-        embedder: Embedder | None = None,
+        embedder: AnyEmbedder | Sequence[AnyEmbedder] | None = None,
         *,
         namespace: str = DEFAULT_NAMESPACE,
+        cache: bool = True,
     ) -> None:
         self.store = store
-        self.embedder = embedder
         self.namespace = namespace
-        self.chunks = ChunkRepository(store, namespace)
+        self.embedders = EmbedderChoice(store, embedder, cache=cache)
+        self.chunks = ChunkRepository(store, namespace, model=_model_of(self.embedders.first))
 
     def files(self, path: str | Path) -> list[Path]:
         """Return the files that `index` looks at; raise `NotFoundError` where nothing is there.
@@ -122,141 +126,144 @@ class MemoryManager:
         everything below a folder that cannot be read. Raises `NotFoundError` for a path where
         nothing is, nor was when it was indexed.
 
+        Where the embedder fails, texts are stored without embeddings, the report says so, and the
+        next call makes them. Vectors of another model than the store's raise
+        `EmbeddingMismatchError`.
+
         Paths are stored as they were given, normalised. Relative ones are told apart by nothing
         else: of two folders that are indexed as "." into one namespace, files of the same path
         take each other's place. `progress` hears of every file as it is done.
         """
+        indexing = Indexing(self.store, self.namespace, self.embedders)
         reports = []
-        for report in self._index(normalized(path)):
+        for report in indexing.run(normalized(path)):
             reports.append(report)
             if progress is not None:
                 progress(report)
-        return IndexReport(tuple(reports))
+        return IndexReport(tuple(reports), indexing.notes)
 
     def search(
         self,
         query: str,
         limit: int = 10,
         *,
+        use_graph: bool = False,
+        query_embedding: Any = None,
+        graph_max_chunks: int = 5,
         path: str | None = None,
         marks: Marks | None = None,
     ) -> SearchResult[Chunk]:
         """Find the chunks that answer `query`, by text, and by meaning where there is an embedder.
 
-        `path` is a prefix that their files begin with; with `marks` hits have a `snippet`.
+        `query_embedding` takes the place of what the embedder would say, and is of the model of the
+        first one. An embedder that fails leaves the search by text, and the notes say so; one of
+        another model than the store's raises `EmbeddingMismatchError`.
+
+        With `use_graph` the entities that the query names and those that its best chunks mention
+        are looked up, and up to `graph_max_chunks` chunks that mention them or their neighbours
+        take part in the ranking. The `reasons` of a hit say which of "text", "vector" and "graph"
+        found it. `path` is a prefix that files begin with; with `marks` hits have a `snippet`.
         """
+        most = whole("graph_max_chunks", graph_max_chunks, 0)
         below = None if path is None else chunks.c.path.startswith(path, autoescape=True)
-        embedding = None if self.embedder is None else _embed(self.embedder, [query])[0]
-        return self.chunks.search(
-            query, embedding=embedding, limit=limit, filter=below, marks=marks
+        request = _Request(query, limit, most if use_graph else 0, query_embedding, below, marks)
+        if query_embedding is not None:
+            return self._search(request, query_embedding, self.embedders.first, ())
+        return self.embedders.using(partial(self._embed_and_search, request))
+
+    def forget(self, path: str | Path) -> IndexReport:
+        """Remove a file, or all below a folder, from the memory; the files themselves stay.
+
+        Chunks that were stored under such a path go too, whoever stored them, with their
+        embeddings, also the cached ones, and their mentions: all in one transaction. Raises
+        `NotFoundError` where nothing is known of the path.
+        """
+        start = normalized(path)
+        reports = self.store.run(self._forget, start)
+        if not reports:
+            raise NotFoundError(f"nothing is known of {start}")
+        return IndexReport(tuple(reports))
+
+    def stats(self) -> MemoryStats:
+        """Count what the namespace holds."""
+        with self.store.transaction(read_only=True) as transaction:
+            (row,) = transaction.query(_STATS, {"namespace": self.namespace})
+            space = active_space(transaction)
+        return MemoryStats(
+            files=row["sources"],
+            chunks=row["chunks"],
+            embedded=row["embedded"],
+            entities=row["kg_entities"],
+            relationships=row["kg_relationships"],
+            mentions=row["kg_mentions"],
+            space=space,
         )
 
-    def _index(self, start: Path) -> Iterator[FileReport]:
-        try:
-            files, failures = find_files(start)
-        except NotFoundError:
-            files, failures = [], []
-            if not self._missing(start, []):
-                raise
-        for file in files:
-            yield self._index_file(file)
-        unread = [Path(failure.filename) for failure in failures]
-        for folder, failure in zip(unread, failures, strict=True):
-            yield FileReport(shown(folder), "skipped", reason=failure.strerror)
-        for path in self._missing(start, unread):
-            self.store.run(self._forget, path)
-            yield FileReport(path, "removed")
+    def _embed_and_search(
+        self, request: _Request, embedder: Embedder | None
+    ) -> SearchResult[Chunk]:
+        vector: FloatVector | None = None
+        notes: tuple[str, ...] = ()
+        if embedder is not None and request.query.strip():
+            try:
+                vector = self.embedders.embed_query(embedder, request.query)
+            except EmbeddingError as error:
+                notes = (f"{error}; only text was searched",)
+        return self._search(request, vector, embedder, notes)
 
-    def _index_file(self, file: Path) -> FileReport:
-        try:
-            text = read_text(file)
-        except OSError as error:
-            return FileReport(shown(file), "skipped", reason=error.strerror)
-        except ValueError as error:
-            return self._skip_no_text(file, str(error))
-        return self._index_text(self._source(file.as_posix()), root_of(file), text)
-
-    def _skip_no_text(self, file: Path, reason: str) -> FileReport:
-        """Remove what was indexed while the file was text, lest a search finds what it was."""
-        source = self._source(file.as_posix())
-        if is_text(source["path"]) and self.store.query_one(_SOURCE, source) is not None:
-            self.store.run(self._forget, source["path"])
-            reason += "; its chunks were removed"
-        return FileReport(shown(file), "skipped", reason=reason)
-
-    def _index_text(self, source: Mapping[str, str], root: str, text: str) -> FileReport:
-        path, digest = source["path"], content_hash(text)
-        known = self.store.query_one(_SOURCE, source)
-        record = {**source, "root": root, "content_hash": digest}
-        if known is not None and known["content_hash"] == digest:
-            count, embedded = self._present(path)
-            if self.embedder is None or embedded == count:
-                if known["root"] != root:
-                    self.store.execute(_RECORD, {**record, "indexed_at": now()})
-                return FileReport(path, "unchanged", count)
-        fresh = self._with_embeddings(chunk_text(path, text), path)
-        self.store.run(self._replace, record, fresh)
-        return FileReport(path, "added" if known is None else "changed", len(fresh))
-
-    def _replace(
-        self, transaction: Transaction, record: Mapping[str, str], fresh: Sequence[Chunk]
-    ) -> None:
-        # First the record: its row makes those wait who index the same file at the same time.
-        transaction.execute(_RECORD, {**record, "indexed_at": now()})
-        ChunkRepository(transaction, self.namespace).replace_path(record["path"], fresh)
-
-    def _missing(self, start: Path, unread: Sequence[Path]) -> list[str]:
-        """Return the paths at `start` or below it that have gone, but for those below `unread`."""
-        if not is_text(start.as_posix()):  # and so no stored path is below it
-            return []
-        statement = sa.select(sources.c.path).where(
-            sources.c.namespace == self.namespace,
-            sources.c.root == root_of(start),
-            (sources.c.path == start.as_posix())
-            | sources.c.path.startswith(prefix_of(start), autoescape=True),
-        )
-        paths = [row["path"] for row in self.store.query(statement.order_by(sources.c.path))]
-        return [
-            path
-            for path in paths
-            if has_gone(path)
-            and (path == start.as_posix() or is_below(path, start))
-            and not any(is_below(path, folder) for folder in unread)
-        ]
-
-    def _forget(self, transaction: Transaction, path: str) -> None:
-        ChunkRepository(transaction, self.namespace).delete_path(path)
-
-    def _source(self, path: str) -> Mapping[str, str]:
-        return {"namespace": self.namespace, "path": path}
-
-    def _present(self, path: str) -> tuple[int, int]:
-        """Return how many chunks a file has, and how many of them have an embedding."""
-        model = self.store.settings.embedding.model
-        (row,) = self.store.query(_PRESENT, {**self._source(path), "model": model})
-        return row["chunks"], row["embedded"]
-
-    def _with_embeddings(self, fresh: Sequence[Chunk], path: str) -> Sequence[Chunk]:
-        if self.embedder is None:
-            return fresh
-        present = self.chunks.by_path(path)
-        known = {chunk.content for chunk in present if chunk.embedding is not None}
-        wanted = [chunk for chunk in fresh if chunk.content not in known]
-        vectors = iter(_embed(self.embedder, [chunk.content for chunk in wanted]))
-        return [
-            chunk if chunk.content in known else replace(chunk, embedding=next(vectors))
-            for chunk in fresh
-        ]
-
-
-def _embed(embedder: Embedder, texts: Sequence[str]) -> list[FloatVector]:
-    vectors: list[FloatVector] = []
-    for batch in batches(texts, EMBED_BATCH):
-        array = np.asarray(embedder(batch))
-        if array.ndim != 2 or len(array) != len(batch):
-            raise InvalidValueError(
-                f"embedder: expected an array of shape ({len(batch)}, dimensions), "
-                f"got {array.shape}"
+    def _search(
+        self, request: _Request, vector: Any, embedder: Embedder | None, notes: tuple[str, ...]
+    ) -> SearchResult[Chunk]:
+        with self.store.transaction(read_only=True) as snapshot:
+            repository = ChunkRepository(snapshot, self.namespace, model=_model_of(embedder))
+            found = repository.search(
+                request.query,
+                embedding=vector,
+                limit=max(request.limit, CANDIDATE_POOL) if request.graph_chunks else request.limit,
+                filter=request.filter,
+                marks=request.marks,
             )
-        vectors.extend(array)
-    return vectors
+            if request.graph_chunks:
+                found = self._with_graph(snapshot, request, found)
+        return replace(found, notes=found.notes + notes)
+
+    def _with_graph(
+        self, snapshot: Transaction, request: _Request, found: SearchResult[Chunk]
+    ) -> SearchResult[Chunk]:
+        graph = GraphSearch(snapshot, self.namespace)
+        ranked = graph.chunks_for(request.query, found, request.graph_chunks, request.filter)
+        if not ranked:
+            notes = (*found.notes, "the graph led to no chunk")
+            return replace(found, hits=found.hits[: request.limit], notes=notes)
+        rows = graph.rows(ranked)
+        return fused(found, ranked, rows, request.limit, request.query, request.marks)
+
+    def _forget(self, transaction: Transaction, start: Path) -> list[FileReport]:
+        paths = self._known(transaction, start)
+        hashes = transaction.query(_HASHES, {"namespace": self.namespace, "paths": paths})
+        forget_texts(transaction, {row["content_hash"] for row in hashes})
+        repository = ChunkRepository(transaction, self.namespace)
+        return [FileReport(path, "removed", repository.delete_path(path)) for path in paths]
+
+    def _known(self, transaction: Transaction, start: Path) -> list[str]:
+        """Return the paths at `start` or below it that are known from the current folder."""
+        if not is_text(start.as_posix()):
+            return []
+        indexed = _below(sources, self.namespace, start).where(sources.c.root == root_of(start))
+        is_indexed = sa.exists().where(
+            sources.c.namespace == chunks.c.namespace, sources.c.path == chunks.c.path
+        )
+        stored = _below(chunks, self.namespace, start).where(~is_indexed)
+        rows = transaction.query(sa.union(indexed, stored))
+        paths = sorted(row["path"] for row in rows)
+        return [path for path in paths if path == start.as_posix() or is_below(path, start)]
+
+
+def _below(table: sa.Table, namespace: str, start: Path) -> sa.Select[Any]:
+    path = table.c.path
+    same = (path == start.as_posix()) | path.startswith(prefix_of(start), autoescape=True)
+    return sa.select(path).where(table.c.namespace == namespace, same)
+
+
+def _model_of(embedder: Embedder | None) -> str | None:
+    return None if embedder is None else embedder.model

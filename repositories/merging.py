@@ -53,9 +53,7 @@ _DELETE_EDGES = sa.delete(kg_relationships).where(
 )
 _PUT_EDGE = (
     sa.update(kg_relationships)
-    .where(
-        _edge.namespace == WITHIN, _edge.relationship_id == sa.bindparam("edge", type_=Text())
-    )
+    .where(_edge.namespace == WITHIN, _edge.relationship_id == sa.bindparam("edge", type_=Text()))
     .values(
         description=sa.bindparam("told"),
         keywords=sa.bindparam("words"),

@@ -213,7 +213,7 @@ def unembedded_names(session: Session, namespace: str, limit: int) -> list[str]:
     return [row["name"] for row in session.query(_UNEMBEDDED, {**params, "limit": limit})]
 
 
-def embed_names(session: Session, namespace: str, embeddings: Mapping[str, Any]) -> int:
+def embed_names(session: Transaction, namespace: str, embeddings: Mapping[str, Any]) -> int:
     """Store the embeddings of names, whoever goes by them; return of how many rows."""
     names = list(embeddings)
     vectors = dict(zip(names, check_vectors(session, list(embeddings.values())), strict=True))

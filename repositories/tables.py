@@ -74,6 +74,27 @@ chunks = Table(
 Index(None, chunks.c.namespace, chunks.c.path, chunks.c.start_line)
 chunk_text = FullTextIndex("chunk_text", chunks.c.content)
 
+#: One row per vector space.
+embedding_models = Table(
+    "embedding_models",
+    metadata,
+    Column("model", Text(), primary_key=True),
+    Column("dimensions", sa.Integer(), nullable=False),
+    Column("metric", Text(), nullable=False),
+    Column("normalized", sa.Boolean(), nullable=False),
+    Column("active", sa.Boolean(), nullable=False),
+)
+#: One space is active at most, also where two processes found theirs at the same time.
+Index(
+    "uq_embedding_models_active",
+    embedding_models.c.active,
+    unique=True,
+    sqlite_where=embedding_models.c.active,
+    postgresql_where=embedding_models.c.active,
+)
+#: The one that searches use.
+active_space = sa.select(embedding_models).where(embedding_models.c.active)
+
 chunk_embeddings = Table(
     "chunk_embeddings",
     metadata,
@@ -82,7 +103,11 @@ chunk_embeddings = Table(
     Column("embedding", Vector(), nullable=False),
 )
 chunk_vectors = VectorIndex(
-    "chunk_vectors", chunk_embeddings.c.embedding, of=chunks, model=chunk_embeddings.c.model
+    "chunk_vectors",
+    chunk_embeddings.c.embedding,
+    of=chunks,
+    model=chunk_embeddings.c.model,
+    space=active_space,
 )
 
 kg_entities = Table(
@@ -172,6 +197,7 @@ kg_name_vectors = VectorIndex(
     kg_name_embeddings.c.embedding,
     of=kg_entity_names,
     model=kg_name_embeddings.c.model,
+    space=active_space,
 )
 
 #: Which chunk speaks of which entity.
@@ -192,21 +218,13 @@ kg_mentions = Table(
 )
 Index(None, kg_mentions.c.namespace, kg_mentions.c.chunk_id)
 
-#: One row per vector space.
-embedding_models = Table(
-    "embedding_models",
+#: Vectors of texts that were embedded lately, whoever asked: by model and SHA-256 of the text.
+embedding_cache = Table(
+    "embedding_cache",
     metadata,
     Column("model", Text(), primary_key=True),
-    Column("dimensions", sa.Integer(), nullable=False),
-    Column("metric", Text(), nullable=False),
-    Column("normalized", sa.Boolean(), nullable=False),
-    Column("active", sa.Boolean(), nullable=False),
+    Column("content_hash", Text(), primary_key=True),
+    Column("embedding", Vector(), nullable=False),
+    Column("created_at", UTCDateTime(), nullable=False),
 )
-#: One space is active at most, also where two processes found theirs at the same time.
-Index(
-    "uq_embedding_models_active",
-    embedding_models.c.active,
-    unique=True,
-    sqlite_where=embedding_models.c.active,
-    postgresql_where=embedding_models.c.active,
-)
+Index(None, embedding_cache.c.created_at)

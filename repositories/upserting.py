@@ -77,9 +77,7 @@ _PUT_EDGE = upsert(
 ).returning(*EDGE_COLUMNS)
 _PUT_KEYWORDS = (
     sa.update(kg_relationships)
-    .where(
-        _edge.namespace == WITHIN, _edge.relationship_id == sa.bindparam("edge", type_=Text())
-    )
+    .where(_edge.namespace == WITHIN, _edge.relationship_id == sa.bindparam("edge", type_=Text()))
     .values(keywords=sa.bindparam("words", type_=TextArray()))
 )
 

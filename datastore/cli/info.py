@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -13,10 +14,14 @@ from datastore import migrate
 from datastore.cli.invocation import Invocation, database_file, location, reading
 from datastore.cli.output import grid, plain
 from datastore.definitions import IndexDefinition
-from datastore.errors import DatabaseError, SchemaTooNewError
+from datastore.errors import DatabaseError, SchemaMissingError, SchemaTooNewError
 from datastore.results import DatabaseSchema
+from datastore.schema import VectorIndex, search_indexes
+from datastore.settings import EmbeddingSettings
 from datastore.store import Datastore
 
+#: The model of settings that name none.
+_UNNAMED = EmbeddingSettings().model
 _STATES = {
     "missing": "none yet; `datastore upgrade` makes it",
     "older": "{revision}, which is behind {head}; `datastore upgrade` brings it up to date",
@@ -49,7 +54,10 @@ def describe_store(store: Datastore) -> dict[str, Any]:
             "head": migrate.head(),
             "state": schema_state(store, schema.version),
         },
-        "embedding": store.settings.embedding.model_dump(),
+        "embedding": {
+            **store.settings.embedding.model_dump(exclude={"api_key"}),
+            "recorded": _recorded_space(store),
+        },
         "capabilities": sorted(capability.name.lower() for capability in store.capabilities),
         "tables": {name: _count(store, name) for name in _tables(store, schema)},
         "memory": {
@@ -97,6 +105,16 @@ def _count(store: Datastore, table: str) -> int | None:
     return int(row["rows"]) if row else None
 
 
+def _recorded_space(store: Datastore) -> dict[str, Any] | None:
+    """Return what the metadata's tables say of the vectors in use; None where they do not."""
+    for index in search_indexes(store.metadata):
+        if isinstance(index, VectorIndex) and index.space is not None:
+            with suppress(DatabaseError, SchemaMissingError):
+                row = store.query_one(index.space)
+                return None if row is None else dict(row)
+    return None
+
+
 def _memory(store: Datastore, definition: IndexDefinition) -> int:
     """Return the bytes that a process takes for an index; 0 where that cannot be found out."""
     try:
@@ -116,9 +134,7 @@ def _rows(document: dict[str, Any]) -> Iterator[tuple[str | Text, ...]]:
     if database["bytes"] is not None:
         yield _row("file", f"{database['bytes']:,} bytes")
     yield _row("schema", explain_schema(schema["state"], schema["revision"]))
-    space = document["embedding"]
-    length = space["dimensions"] or "unset"
-    yield _row("embedding", f"model {space['model']}, dimensions {length}, {space['metric']}")
+    yield from _space_rows(document["embedding"])
     yield _row("server can", ", ".join(document["capabilities"]).replace("_", " ") or "nothing")
     memory = document["memory"]
     if memory["needed"]:
@@ -128,6 +144,23 @@ def _rows(document: dict[str, Any]) -> Iterator[tuple[str | Text, ...]]:
     yield _row("tables", "\n".join(tables) or "none")
     indexes = (f"{each['name']}: {_over(each)}" for each in document["search_indexes"])
     yield _row("search indexes", "\n".join(indexes) or "none")
+
+
+def _space_rows(configured: dict[str, Any]) -> Iterator[tuple[Text, Text]]:
+    """Show the space that vectors are in, or else the one that the settings would make."""
+    recorded = configured["recorded"]
+    if recorded is None:
+        yield _row("embedding", f"{_described(configured)} (settings; no vectors yet)")
+        return
+    unit = ", all of length one" if recorded["normalized"] else ""
+    yield _row("embedding", f"{_described(recorded)}{unit}")
+    if configured["model"] not in (_UNNAMED, recorded["model"]):
+        yield _row("", f"the settings say otherwise: {_described(configured)}")
+
+
+def _described(space: dict[str, Any]) -> str:
+    length = space["dimensions"] or "unset"
+    return f"model {space['model']}, dimensions {length}, {space['metric']}"
 
 
 def _row(label: str, text: str) -> tuple[Text, Text]:

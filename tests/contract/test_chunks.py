@@ -18,6 +18,7 @@ from datastore import Datastore, Settings
 from datastore.errors import (
     ConfigurationError,
     DimensionError,
+    EmbeddingMismatchError,
     InvalidValueError,
     NotFoundError,
     SchemaMissingError,
@@ -381,6 +382,65 @@ def test_settings_of_another_space_are_refused_with_both_sides_named(
         assert repository.count() == 1
 
 
+def test_a_repository_of_a_model_is_refused_where_another_is_in_use(store: Datastore) -> None:
+    mine = ChunkRepository(store, model="mine")
+    mine.add(chunk("a", embedding=[1, 2]))
+    for other in (ChunkRepository(store), ChunkRepository(store, model="yours")):
+        for attempt in (
+            lambda other=other: other.search(embedding=[1, 2]),
+            lambda other=other: other.replace_path("a.md", [chunk("b", embedding=[1, 2])]),
+        ):
+            with pytest.raises(EmbeddingMismatchError, match="of 'mine'") as caught:
+                attempt()  # type: ignore[no-untyped-call]
+            assert (caught.value.aspect, caught.value.found) == ("model", "mine")
+        assert other.get("a").embedding.tolist() == [1, 2]
+        assert [hit.id for hit in other.search("text")] == ["a"]
+    assert mine.count() == 1
+
+
+def test_the_first_model_is_the_one_that_the_settings_name(migrated_url: str) -> None:
+    settings = Settings.load(url=migrated_url, embedding={"model": "mine", "dimensions": 2})
+    with Datastore.open(settings) as store:
+        with pytest.raises(ConfigurationError, match=r"'mine'.*'yours'"):
+            ChunkRepository(store, model="yours").add(chunk("a", embedding=[1, 2]))
+        ChunkRepository(store, model="mine").add(chunk("a", embedding=[1, 2]))
+
+
+def test_settings_may_insist_on_vectors_of_length_one(migrated_url: str) -> None:
+    def settings(normalized: bool | None) -> Settings:
+        return Settings.load(url=migrated_url, embedding={"normalized": normalized})
+
+    with Datastore.open(settings(True)) as store:
+        repository = ChunkRepository(store)
+        repository.add(chunk("a", embedding=[0.6, 0.8]))
+        for attempt in (
+            lambda: repository.add(chunk("b", embedding=[3, 4])),
+            lambda: repository.search(embedding=[3, 4]),
+        ):
+            with pytest.raises(InvalidValueError, match=r"embedding\.normalized"):
+                attempt()
+        assert repository.search(embedding=[1, 0])[0].id == "a"
+    with Datastore.open(settings(None)) as store:
+        ChunkRepository(store).add(chunk("b", embedding=[3, 4]))
+    with Datastore.open(settings(True)) as store:
+        with pytest.raises(EmbeddingMismatchError, match="of False, the settings say True"):
+            ChunkRepository(store).search(embedding=[1, 0])
+    with Datastore.open(settings(False)) as store:
+        assert len(ChunkRepository(store).search(embedding=[1, 0])) == 2
+
+
+def test_hits_say_which_search_found_them(chunks: ChunkRepository) -> None:
+    chunks.add_many([chunk("a", "apple", embedding=[1, 0]), chunk("b", "pear", embedding=[0, 1])])
+    chunks.add(chunk("c", "apple"))
+    assert {hit.reasons for hit in chunks.search("apple")} == {("text",)}
+    assert {hit.reasons for hit in chunks.search(embedding=[1, 0])} == {("vector",)}
+    assert {hit.id: hit.reasons for hit in chunks.search("apple", embedding=[1, 0])} == {
+        "a": ("text", "vector"),
+        "b": ("vector",),
+        "c": ("text",),
+    }
+
+
 def test_of_two_spaces_founded_at_once_one_is_refused(migrated_url: str) -> None:
     barrier = threading.Barrier(2)
 
@@ -405,7 +465,8 @@ def test_the_winner_of_a_race_rules_the_loser(store: Datastore, migrated_url: st
     with Datastore.open(Settings.load(url=migrated_url, embedding={"model": "two"})) as other:
         ChunkRepository(store).add(chunk("a", embedding=[1, 2]))
         with other.transaction() as transaction, pytest.raises(ConfigurationError) as caught:
-            spaces._register(transaction, [np.array([1, 2], dtype=np.float32)])
+            claim = spaces.claim_of(other.settings)
+            spaces._found(transaction, claim, [np.array([1, 2], dtype=np.float32)])
     assert all(side in str(caught.value) for side in ("'default'", "'two'"))
     assert [row["model"] for row in store.query(embedding_models.select())] == ["default"]
 

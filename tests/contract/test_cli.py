@@ -399,7 +399,8 @@ def test_an_embedder_makes_the_search_hybrid(run: Run, migrated_url: str, docs: 
         (":", "ConfigurationError"),
         ("vectors_for_tests:flat", "InvalidValueError"),
         ("vectors_for_tests:ragged", "InvalidValueError"),
-        ("vectors_for_tests:failing", "InvalidValueError"),
+        ("https://localhost/v1", "ConfigurationError"),
+        ("ftp://localhost/v1#model", "ConfigurationError"),
     ],
 )
 def test_a_bad_embedder_is_named(
@@ -410,6 +411,57 @@ def test_a_bad_embedder_is_named(
     assert ran.error[0] == error_class
     assert "embedder" in ran.error[1]
     assert CANARY not in ran.out
+
+
+@pytest.mark.usefixtures("embedders")
+def test_an_embedder_that_fails_leaves_the_words(run: Run, migrated_url: str, docs: str) -> None:
+    embedder = ["--embedder", "vectors_for_tests:failing", "--url", migrated_url]
+    ran = run("index", docs, "--json", *embedder)
+    assert (ran.code, ran.document["added"]) == (1, 2)
+    assert "RuntimeError" in ran.document["notes"][0]
+    found = run("search", "fox", "--json", *embedder)
+    assert (found.code, len(found.document["hits"])) == (0, 1)
+    assert "only text was searched" in found.document["notes"][0]
+    assert "note: embedder raised" in run("index", docs, *embedder).out
+    assert CANARY not in ran.out + found.out
+
+
+@pytest.mark.usefixtures("embedders")
+def test_reembed_changes_the_model_and_info_shows_it(
+    run: Run, migrated_url: str, docs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = ["--url", migrated_url]
+    assert "no vectors yet" in run("info", *url).out
+    run("index", docs, "--embedder", "vectors_for_tests:good#small", *url)
+    assert "model small, dimensions 3, cosine" in run("info", *url).out
+    refused = run("reembed", "--embedder", "vectors_for_tests:longer", "--json", *url)
+    assert refused.error[0] == "InvalidValueError"
+    ran = run("reembed", "--embedder", "vectors_for_tests:longer#large", "--json", *url)
+    assert {**ran.document, "database": ""} == {
+        "database": "", "model": "large", "dimensions": 4, "previous": "small",
+        "embedded": 2, "dropped": 0,
+    }  # fmt: skip
+    recorded = run("info", "--json", *url).document["embedding"]["recorded"]
+    assert (recorded["model"], recorded["dimensions"]) == ("large", 4)
+    refused = run("search", "fox", "--embedder", "vectors_for_tests:good#small", "--json", *url)
+    assert refused.error[0] == "EmbeddingMismatchError"
+    assert "'large'" in refused.error[1]
+    assert "'small'" in refused.error[1]
+    monkeypatch.setenv("DATASTORE_EMBEDDING__MODEL", "small")
+    again = run("reembed", "--embedder", "vectors_for_tests:longer#large", "--drop-old", *url)
+    assert "0 vectors made, 2 of other models removed" in again.out
+    assert "the settings still say embedding.model: small" in again.out
+    assert "the settings say otherwise: model small" in run("info", *url).out
+    assert run("search", "fox", "--embedder", "vectors_for_tests:longer#large", *url).code == 0
+
+
+def test_forget_removes_what_was_indexed(run: Run, migrated_url: str, docs: str) -> None:
+    run("index", docs, "--url", migrated_url)
+    ran = run("forget", "docs/fox.md", "--json", "--url", migrated_url)
+    assert (ran.document["forgotten"], ran.document["chunks"]) == (["docs/fox.md"], 1)
+    assert run("search", "fox", "--json", "--url", migrated_url).document["hits"] == []
+    assert "forgotten: 1 file, 1 chunks" in run("forget", docs, "--url", migrated_url).out
+    assert run("forget", docs, "--json", "--url", migrated_url).error[0] == "NotFoundError"
 
 
 @pytest.mark.usefixtures("embedders")

@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import threading
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,25 +15,35 @@ import numpy as np
 import pytest
 
 from datastore import Datastore
-from datastore.errors import DimensionError, InvalidValueError, NotFoundError
-from repositories import ChunkRepository, MemoryManager
-from repositories.memory import FileReport, IndexReport
+from datastore.errors import (
+    DimensionError,
+    EmbeddingMismatchError,
+    InvalidValueError,
+    NotFoundError,
+)
+from repositories import (
+    Chunk,
+    ChunkRepository,
+    Entity,
+    GraphRepository,
+    MemoryManager,
+    Relationship,
+)
+from repositories.indexing import FileReport, IndexReport
+from repositories.memory import MemoryStats
+from repositories.spaces import EmbeddingSpace
+from tests.contract.word_embedder import WordEmbedder
 
 
 class CountingEmbedder:
-    """Hashes words into a few dimensions, and remembers what it was asked for."""
+    """A plain callable, which names no model, and remembers what it was asked for."""
 
     def __init__(self, dimensions: int = 16) -> None:
-        self.dimensions = dimensions
-        self.texts: list[str] = []
+        self._embedder = WordEmbedder(None, dimensions)
+        self.texts = self._embedder.texts
 
     def __call__(self, texts: Sequence[str], /) -> np.ndarray:
-        self.texts.extend(texts)
-        vectors = np.full((len(texts), self.dimensions), 0.01, dtype=np.float32)
-        for row, text in zip(vectors, texts, strict=True):
-            for word in text.lower().split():
-                row[zlib.crc32(word.encode()) % self.dimensions] += 1
-        return vectors
+        return self._embedder.embed(texts)
 
 
 @pytest.fixture
@@ -406,3 +415,165 @@ def test_namespaces_index_apart(store: Datastore, folder: Path) -> None:
     mine.index("notes")
     assert list(yours.search("pear")) == []
     assert yours.index("notes").counts["added"] == 2
+
+
+# --- embedders that name their model, and those that fail ------------------------------------------
+
+
+def test_nothing_is_embedded_twice(store: Datastore, folder: Path) -> None:
+    embedder = WordEmbedder()
+    memory = MemoryManager(store, embedder)
+    memory.index("notes")
+    (folder / "copy.md").write_text((folder / "fruit.md").read_text())
+    MemoryManager(store, embedder, namespace="other").index("notes")
+    (folder / "fruit.md").unlink()
+    memory.index("notes")
+    (folder / "fruit.md").write_text((folder / "copy.md").read_text())
+    assert memory.index("notes").counts["added"] == 1
+    for _ in range(2):
+        memory.search("four wheels")
+    assert sorted(embedder.texts) == sorted(
+        {chunk.content for chunk in memory.chunks.all()} | {"four wheels"}
+    )
+
+
+def test_without_the_cache_nothing_is_kept_beside_the_embeddings(
+    store: Datastore, folder: Path
+) -> None:
+    MemoryManager(store, WordEmbedder(), cache=False).index("notes")
+    assert store.query("SELECT * FROM embedding_cache") == []
+    assert MemoryManager(store).stats().embedded == 3
+
+
+def test_an_embedder_that_fails_leaves_the_search_by_text(store: Datastore, folder: Path) -> None:
+    embedder = WordEmbedder()
+    memory = MemoryManager(store, embedder)
+    memory.index("notes")
+    embedder.fails = True
+    result = memory.search("wheels")
+    assert [hit.row.path for hit in result] == ["notes/deep/cars.txt"]
+    assert result.notes == ("embedder words raised TimeoutError; only text was searched",)
+    embedder.fails = False
+    assert len(memory.search("wheels")) == 3
+    assert memory.search("wheels").notes == ()
+
+
+def test_an_embedder_that_fails_leaves_the_texts_to_be_embedded_later(
+    store: Datastore, folder: Path
+) -> None:
+    embedder = WordEmbedder()
+    memory = MemoryManager(store, embedder)
+    memory.index("notes/fruit.md")
+    (folder / "fruit.md").write_text("# Plums\n\nNew.\n\n" + (folder / "fruit.md").read_text())
+    embedder.fails = True
+    report = memory.index("notes")
+    assert outcomes(report.files) == {"notes/deep/cars.txt": "added", "notes/fruit.md": "changed"}
+    assert {file.reason for file in report.files} == {
+        "not embedded: embedder words raised TimeoutError"
+    }
+    assert len(report.notes) == 1
+    assert (memory.stats().chunks, memory.stats().embedded) == (4, 2)
+    again = memory.index("notes")
+    assert set(outcomes(again.files).values()) == {"unchanged"}
+    assert again.notes == report.notes
+    embedder.fails = False
+    last = memory.index("notes")
+    assert (last.counts["changed"], last.notes) == (2, ())
+    assert memory.stats().embedded == 4
+
+
+def test_an_embedder_that_fails_is_not_asked_for_every_file(store: Datastore, folder: Path) -> None:
+    asked: list[list[str]] = []
+
+    def failing(texts: list[str]) -> NoReturn:
+        asked.append(texts)
+        raise ConnectionError
+
+    assert MemoryManager(store, failing).index("notes").counts["added"] == 2
+    assert len(asked) == 1
+
+
+def test_an_embedder_of_another_model_is_refused_with_both_sides_named(
+    store: Datastore, folder: Path
+) -> None:
+    MemoryManager(store, WordEmbedder("one")).index("notes")
+    other = MemoryManager(store, WordEmbedder("two"))
+    (folder / "fruit.md").write_text("Plums.")
+    for attempt in (lambda: other.search("wheels"), lambda: other.index("notes")):
+        with pytest.raises(EmbeddingMismatchError, match=r"of 'one'.* 'two'"):
+            attempt()
+    assert [hit.row.path for hit in MemoryManager(store).search("pear")] == ["notes/fruit.md"]
+
+
+def test_a_vector_may_take_the_place_of_the_embedder(store: Datastore, folder: Path) -> None:
+    embedder = WordEmbedder()
+    memory = MemoryManager(store, embedder)
+    memory.index("notes")
+    (vector,) = embedder.embed(["a car has four wheels."])
+    embedder.texts.clear()
+    result = memory.search("", 1, query_embedding=vector)
+    assert (result[0].row.path, result[0].reasons) == ("notes/deep/cars.txt", ("vector",))
+    assert embedder.texts == []
+    with pytest.raises(DimensionError):
+        memory.search("", query_embedding=[1.0, 2.0])
+
+
+# --- forget, stats --------------------------------------------------------------------------------
+
+
+def test_what_is_forgotten_is_gone_from_everywhere_but_the_disk(
+    store: Datastore, folder: Path
+) -> None:
+    memory = MemoryManager(store, WordEmbedder())
+    memory.index("notes")
+    graph = GraphRepository(store)
+    graph.add_entities([Entity("car", "Car", "thing")])
+    graph.link("car", [chunk.id for chunk in memory.chunks.by_path("notes/deep/cars.txt")])
+    report = memory.forget("./notes/deep")
+    assert outcomes(report.files) == {"notes/deep/cars.txt": "removed"}
+    assert report.chunks == 1
+    assert graph.chunks_of(["car"]) == []
+    assert [hit.row.path for hit in memory.search("car wheels", path="notes/deep")] == []
+    assert len(store.query("SELECT * FROM embedding_cache")) == 2
+    assert (folder / "deep" / "cars.txt").exists()
+    assert memory.index("notes").counts["added"] == 1
+
+
+def test_chunks_that_no_file_stands_for_are_forgotten_by_their_path(memory: MemoryManager) -> None:
+    for number, path in enumerate(("talk/1", "talk/2", "talkative")):
+        memory.chunks.add(Chunk(f"c{number}", path, 1, 1, "words"))
+    assert [file.path for file in memory.forget("talk").files] == ["talk/1", "talk/2"]
+    assert memory.chunks.count() == 1
+
+
+def test_what_was_indexed_from_another_folder_is_not_forgotten(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.index("notes")
+    monkeypatch.chdir(folder)
+    for path in ("notes", ".", "no\x00where", "nowhere"):
+        with pytest.raises(NotFoundError):
+            memory.forget(path)
+    assert memory.chunks.count() == 3
+
+
+def test_namespaces_forget_apart(store: Datastore, folder: Path) -> None:
+    mine, yours = MemoryManager(store, namespace="mine"), MemoryManager(store, namespace="yours")
+    mine.index("notes")
+    yours.index("notes")
+    mine.forget("notes")
+    assert (mine.stats().files, yours.stats().files) == (0, 2)
+
+
+def test_stats_count_a_namespace(store: Datastore, folder: Path) -> None:
+    memory = MemoryManager(store, WordEmbedder())
+    assert memory.stats() == MemoryStats(0, 0, 0, 0, 0, 0, None)
+    memory.index("notes")
+    memory.chunks.add(Chunk("c", "talk", 1, 1, "words"))
+    graph = GraphRepository(store)
+    graph.add_entities([Entity("a", "A", "thing"), Entity("b", "B", "thing")])
+    graph.add_relationships([Relationship("a", "b", "knows")])
+    graph.link("a", ["c"])
+    space = EmbeddingSpace("words", 16, "cosine", normalized=False, active=True)
+    assert memory.stats() == MemoryStats(2, 4, 3, 2, 1, 1, space)
+    assert MemoryManager(store, namespace="other").stats().chunks == 0

@@ -103,6 +103,8 @@ class TestDefaults:
             "model": "default",
             "dimensions": None,
             "metric": "cosine",
+            "normalized": None,
+            "api_key": None,
         }
         assert settings.metadata == "repositories.tables:metadata"
         assert settings.logging == "WARNING"
