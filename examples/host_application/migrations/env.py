@@ -5,7 +5,7 @@ from alembic import context
 from datastore import Datastore, operations
 from examples.host_application.tables import metadata
 
-with Datastore.open() as store, store.engine.connect() as connection:
+with Datastore.open() as store, store.engine.begin() as connection:
     context.configure(
         connection=connection,
         target_metadata=metadata,
