@@ -27,8 +27,10 @@ from repositories.base import DEFAULT_NAMESPACE
 from repositories.embedding_commands import EMBEDDER, embedder_of, progress_bar, reembed
 from repositories.graph_command import graph
 from repositories.indexing import FileReport, IndexReport
+from repositories.mcp_server import build_server
 from repositories.memory import MemoryManager
 from repositories.records import Chunk
+from repositories.tools import tools
 
 #: Marks of matched words, from the range that no text uses: they are turned into colour.
 MARKS = ("\ue000", "\ue001")
@@ -46,6 +48,7 @@ def register(app: typer.Typer) -> None:
     command(app, graph)
     command(app, forget)
     command(app, reembed)
+    command(app, mcp)
 
 
 # --- index --------------------------------------------------------------------------------------
@@ -215,3 +218,21 @@ def _marked(snippet: str) -> Text:
         text.append(plain(part), style="bold yellow" if shown else "")
         shown = not shown
     return text
+
+
+# --- mcp ----------------------------------------------------------------------------------------
+
+
+def mcp(
+    invocation: Invocation,
+    embedder: EmbedderOption = None,
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+) -> None:
+    """Serve search and graph to agents, by the Model Context Protocol on standard streams.
+
+    Nothing is written to the database.
+    """
+    embed = embedder_of(invocation, embedder)
+    with Datastore.open(invocation.settings(), create=False) as store:  # silent: stdout is taken
+        require_schema(store)
+        build_server(tools(store, embed, namespace=namespace)).run("stdio")

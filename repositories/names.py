@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 
-from datastore import SearchHit, SearchResult, Text, upsert
+from datastore import SearchHit, SearchResult, Text, Transaction, upsert
 from datastore.folding import fold
 from datastore.sql import CANDIDATE_POOL, matching
 from repositories.base import Session, is_text, now, settings_of

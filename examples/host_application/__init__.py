@@ -1,0 +1,1 @@
+"""A host application with its own tables and its own Alembic history, beside the library's."""

@@ -1,0 +1,16 @@
+"""The host's Alembic environment: its tables and search indexes, on the library's engine."""
+
+from alembic import context
+
+from datastore import Datastore, operations
+from examples.host_application.tables import metadata
+
+with Datastore.open() as store, store.engine.begin() as connection:
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        transactional_ddl=True,
+        **operations.autogenerate_options(connection, metadata),
+    )
+    with context.begin_transaction():
+        context.run_migrations()

@@ -1,0 +1,28 @@
+"""The host's own tables; notes can be searched by words and by meaning."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from datastore import FullTextIndex, Text, UTCDateTime, Vector, VectorIndex
+
+metadata = sa.MetaData()
+
+authors = sa.Table(
+    "authors",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", Text(), nullable=False, unique=True),
+)
+notes = sa.Table(
+    "notes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("author_id", sa.ForeignKey(authors.c.id), nullable=False),
+    sa.Column("title", Text(), nullable=False),
+    sa.Column("body", Text(), nullable=False),
+    sa.Column("written_at", UTCDateTime(), nullable=False),
+    sa.Column("embedding", Vector(3)),
+)
+FullTextIndex("notes_text", notes.c.title, notes.c.body, weights={"title": 2.0})
+VectorIndex("notes_vectors", notes.c.embedding)
