@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 from datastore.bulk import CORE_BATCH, BulkInsert
 from datastore.definitions import IndexDefinition, Metric
 from datastore.errors import CapabilityError, DatabaseError, DatastoreError
+from datastore.reading import Batch, Reader, TableReading, read_batches
 from datastore.results import Method
 from datastore.settings import SearchSettings
 
@@ -158,6 +159,16 @@ class Backend:
     def insert_many(self, connection: Connection, insert: BulkInsert) -> int:
         """Insert rows within the transaction of `connection`, reading them in batches."""
         return sum(insert.by_core(connection, values) for values in insert.batches(CORE_BATCH))
+
+    def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
+        """Read the rows of a table, within the transaction of `connection`.
+
+        Nothing else may be done with the connection until the last batch was read.
+        """
+        statement = reading.statement(*reading.columns)
+        readers = [Reader(lambda _: None, kind.check) for kind in reading.kinds]
+        with connection.execution_options(stream_results=True).execute(statement) as rows:
+            yield from read_batches(rows, readers)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:

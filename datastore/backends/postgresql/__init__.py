@@ -31,6 +31,7 @@ from datastore.backends.postgresql.fallback import (
 )
 from datastore.backends.postgresql.hnsw import build_graphs
 from datastore.backends.postgresql.indexes import search_objects
+from datastore.backends.postgresql.reading import read
 from datastore.backends.postgresql.statistics import index_statistics
 from datastore.backends.postgresql.types import (
     read_vectors_as_binary,
@@ -40,6 +41,7 @@ from datastore.backends.postgresql.types import (
 from datastore.bulk import BulkInsert
 from datastore.definitions import IndexDefinition, Metric, VectorIndexDefinition
 from datastore.errors import DatastoreError
+from datastore.reading import Batch, TableReading
 from datastore.results import Method
 
 if TYPE_CHECKING:
@@ -155,6 +157,10 @@ class PostgreSQLBackend(Backend):
         if insert.is_plain(connection.dialect):
             return bulk.insert_many(connection, insert)
         return super().insert_many(connection, insert)
+
+    def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
+        """Read rows by COPY in its binary format."""
+        return read(connection, reading)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:

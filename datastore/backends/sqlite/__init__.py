@@ -35,6 +35,7 @@ from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
 from datastore.backends.sqlite.errors import TEXT_REMEDY, scrub, translate
 from datastore.backends.sqlite.files import PrivateDirectory, check_url, file_uri, is_in_memory
 from datastore.backends.sqlite.indexes import full_text_size, search_objects, vector_spaces
+from datastore.backends.sqlite.reading import read
 from datastore.backends.sqlite.statistics import vector_statistics
 from datastore.bulk import BulkInsert
 from datastore.definitions import (
@@ -44,6 +45,7 @@ from datastore.definitions import (
     VectorIndexDefinition,
 )
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
+from datastore.reading import Batch, TableReading
 from datastore.results import Method
 
 if TYPE_CHECKING:
@@ -170,6 +172,10 @@ class SQLiteBackend(Backend):
         if insert.is_plain(connection.dialect):
             return bulk.insert_many(connection, insert)
         return super().insert_many(connection, insert)
+
+    def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
+        """Read values as they are stored, of whatever type."""
+        return read(connection, reading)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:
