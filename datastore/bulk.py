@@ -122,6 +122,19 @@ class BulkInsert:
         return execute(connection, sa.insert(self.table), rows).rowcount
 
 
+class ColumnwiseInsert(BulkInsert):
+    """Rows that are there already, as one sequence of values for each of `columns`."""
+
+    def __init__(self, table: sa.Table, columns: Sequence[str], values: Values) -> None:
+        super().__init__(table, (), columns)
+        self._values = values
+
+    def batches(self, size: int) -> Iterator[Values]:
+        """Cut the rows into batches of at most `size`."""
+        for start in range(0, len(self._values[0]), size):
+            yield [column[start : start + size] for column in self._values]
+
+
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Cut an iterable into lists of at most `size`, reading no further than it must."""
     iterator = iter(items)

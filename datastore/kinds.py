@@ -40,7 +40,7 @@ from datastore.types import (
 T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - for values without a time zone
+_NAIVE_EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 _DOUBLE = struct.Struct(">d")
 #: Floats that JSON cannot write as numbers.
@@ -408,7 +408,7 @@ class VectorKind(Kind[FloatVector]):
 
     def to_json(self, value: FloatVector) -> str:
         """Write base64."""
-        return base64.b64encode(value).decode()
+        return base64.b64encode(value.tobytes()).decode()
 
     def from_json(self, item: Any) -> FloatVector:
         """Read base64, or a list of numbers."""
@@ -438,7 +438,8 @@ def kind_of(type_: TypeEngine[Any]) -> Kind[Any]:
     """Return the kind of a column type; raise `ConfigurationError` where it has none."""
     for classes, make in _KINDS:
         if isinstance(type_, classes):
-            return make(type_)
+            kind: Kind[Any] = make(type_)
+            return kind
     if isinstance(type_, TypeDecorator):
         return kind_of(type_.impl_instance)
     raise ConfigurationError(f"columns of type {type_!r} cannot be moved")

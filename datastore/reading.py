@@ -17,7 +17,7 @@ from datastore.errors import InvalidValueError
 from datastore.kinds import Kind
 
 #: The most rows of a batch, and the bytes of texts and blobs after which it ends.
-ROWS = 1000
+ROWS = 4000
 BYTES = 4 * 2**20
 #: The classes whose length is what they take in memory.
 _SIZED = (str, bytes)

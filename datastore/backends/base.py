@@ -7,7 +7,7 @@ hook added here breaks no backend that exists already.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from datastore.bulk import CORE_BATCH, BulkInsert
+from datastore.ddl import create_element, drop_element, execute
 from datastore.definitions import IndexDefinition, Metric
 from datastore.errors import CapabilityError, DatabaseError, DatastoreError
 from datastore.reading import Batch, Reader, TableReading, read_batches
@@ -169,6 +170,30 @@ class Backend:
         readers = [Reader(lambda _: None, kind.check) for kind in reading.kinds]
         with connection.execution_options(stream_results=True).execute(statement) as rows:
             yield from read_batches(rows, readers)
+
+    def take_time(self, connection: Connection) -> None:
+        """Let this transaction last, and its statements too, without limit."""
+
+    @contextmanager
+    def loading(
+        self,
+        connection: Connection,
+        tables: Sequence[sa.Table],
+        definitions: Sequence[IndexDefinition],
+    ) -> Iterator[None]:
+        """Make tables fast to load, and all of their rows be checked at the end.
+
+        Within the transaction of `connection`. Search indexes are made anew at the end, over all
+        rows; foreign keys that are checked row by row are checked there too, if they can be.
+        """
+        for definition in definitions:
+            execute(drop_element(definition), connection)
+        yield
+        for definition in definitions:
+            execute(create_element(definition), connection)
+
+    def reset_identities(self, connection: Connection, tables: Sequence[sa.Table]) -> None:
+        """Let the next key that the database makes be one behind those that are there."""
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:

@@ -8,13 +8,21 @@ there twice too. It finds accidents; it is no defence against who forges rows to
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from datastore.bulk import Values
 from datastore.kinds import Kind, framed
 
-_MODULUS = 2**256
+MODULUS = 2**256
+
+
+def row_hashes(kinds: Sequence[Kind[Any]], values: Values) -> Iterator[bytes]:
+    """Yield the SHA-256 of each row, given as one sequence of values for each column."""
+    columns = [framed(kind, column) for kind, column in zip(kinds, values, strict=True)]
+    for row in zip(*columns, strict=True):
+        yield hashlib.sha256(b"".join(row)).digest()
 
 
 @dataclass(frozen=True)
@@ -33,14 +41,19 @@ class DigestSum:
     rows: int = 0
     total: int = field(default=0, repr=False)
 
-    def add(self, values: Sequence[Sequence[Any]]) -> None:
+    def add(self, values: Values) -> None:
         """Add rows, given as one sequence of values for each column."""
-        columns = [framed(kind, column) for kind, column in zip(self.kinds, values, strict=True)]
-        for row in zip(*columns, strict=True):
-            hashed = hashlib.sha256(b"".join(row)).digest()
+        for hashed in row_hashes(self.kinds, values):
             self.total += int.from_bytes(hashed, "big")
             self.rows += 1
-        self.total %= _MODULUS
+        self.total %= MODULUS
+
+    def remove(self, values: Values) -> None:
+        """Take rows out again that were added."""
+        for hashed in row_hashes(self.kinds, values):
+            self.total -= int.from_bytes(hashed, "big")
+            self.rows -= 1
+        self.total %= MODULUS
 
     def result(self) -> TableDigest:
         """Return what was added up so far."""

@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
 
 from datastore.errors import TransferError
 from datastore.kinds import Kind, kind_of
+from datastore.types import PortableType
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,34 @@ def plan(metadata: Iterable[sa.MetaData], present: Collection[str]) -> list[Tabl
     """Return the tables of `metadata` that are `present`, parents before their children."""
     tables: dict[str, sa.Table] = {}
     for each in metadata:
-        for table in in_order(each.tables.values()):
+        for table in in_order(as_stored(each).tables.values()):
             tables.setdefault(table.fullname, table)
     chosen = (table for name, table in tables.items() if name in present)
     return [TableTransfer(table, table, stored_columns(table)) for table in chosen]
+
+
+def as_stored(metadata: sa.MetaData) -> sa.MetaData:
+    """Return metadata whose columns have the types of what is stored.
+
+    A host's own `TypeDecorator` makes other Python values of it, perhaps the same for different
+    ones, and is no business of ours.
+    """
+    foreign = [
+        column for table in metadata.tables.values() for column in table.c if _is_foreign(column)
+    ]
+    if not foreign:
+        return metadata
+    stored = sa.MetaData()
+    for table in metadata.tables.values():
+        table.to_metadata(stored)
+    for column in foreign:
+        type_: Any = column.type
+        stored.tables[column.table.fullname].c[column.name].type = type_.impl_instance
+    return stored
+
+
+def _is_foreign(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, TypeDecorator) and not isinstance(column.type, PortableType)
 
 
 def stored_columns(table: sa.Table) -> tuple[str, ...]:
@@ -72,5 +98,6 @@ def stored_columns(table: sa.Table) -> tuple[str, ...]:
 def in_order(tables: Iterable[sa.Table]) -> list[sa.Table]:
     """Sort tables so that each comes after those that it refers to, as far as that can be."""
     # Of a cycle some reference must go forwards; who loads the rows sees to that.
-    found = sa.schema.sort_tables_and_constraints(sorted(tables, key=lambda each: each.fullname))
+    by_name = sorted(tables, key=lambda each: each.fullname)
+    found = sa.schema.sort_tables_and_constraints(by_name)  # type: ignore[no-untyped-call]
     return [table for table, _ in found if table is not None]

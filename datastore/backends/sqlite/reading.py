@@ -25,7 +25,7 @@ from datastore.reading import Batch, Reader, TableReading, read_batches, taken_a
 from datastore.types import UTCDateTime, check_integer, check_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - where SQLAlchemy's Interval counts from
+_NAIVE_EPOCH = datetime(1970, 1, 1)
 _RAW = sa.types.NullType()
 #: What SQLite calls the classes of its values.
 _STORAGE = {str: "text", bytes: "a blob", int: "an integer", float: "a real number"}
