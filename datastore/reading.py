@@ -36,9 +36,9 @@ class TableReading:
     kinds: tuple[Kind[Any], ...]
     after: tuple[Any, ...] | None = None
 
-    def statement(self, *columns: Any) -> sa.Select[Any]:
+    def statement(self, *columns: Any) -> sa.Select[*tuple[Any, ...]]:
         """Select `columns` from the table, in the order that is asked for."""
-        statement = sa.select(*columns).select_from(self.table)
+        statement: sa.Select[*tuple[Any, ...]] = sa.select(*columns).select_from(self.table)
         if self.after is None:
             return statement
         key = list(self.table.primary_key)

@@ -115,6 +115,13 @@ class Backend:
         """Make the engine; `create` allows a database that is a file to be made."""
         return sa.create_engine(url, hide_parameters=True)
 
+    def exists(self, url: sa.URL) -> bool:
+        """Tell whether there is a database, where opening one may make it."""
+        return True
+
+    def remove(self, url: sa.URL) -> None:
+        """Remove a database that was made by opening it, and that nothing was written to."""
+
     def attach(self, engine: Engine) -> None:
         """Add to this one engine (ours or the host's) the listeners that the rest relies on.
 

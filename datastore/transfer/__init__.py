@@ -2,7 +2,7 @@
 
 from datastore.transfer.comparing import VerifyReport, verify
 from datastore.transfer.copying import copy
-from datastore.transfer.loading import IncompleteTransferError
+from datastore.transfer.loading import IncompleteLoadError
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.progress import Progress
 from datastore.transfer.report import LoadReport, SearchComparison, TableReport
@@ -11,7 +11,7 @@ from datastore.transfer.verification import Difference
 
 __all__ = [
     "Difference",
-    "IncompleteTransferError",
+    "IncompleteLoadError",
     "LoadOptions",
     "LoadReport",
     "Progress",

@@ -24,23 +24,27 @@ from datastore.transfer.resuming import load_in_steps
 from datastore.transfer.source import DatabaseSource, snapshot
 
 
-def copy(source: Datastore, target: Datastore, options: LoadOptions | None = None) -> LoadReport:
+def copy(
+    source: Datastore, target: Datastore | None, options: LoadOptions | None = None
+) -> LoadReport:
     """Copy all rows of the tables that the settings' metadata and ours declare.
 
     The source is read in one snapshot; both sides must be at one schema revision, and a target
     without a schema is migrated first. Raises `TransferError` where nothing was copied. A report
-    that is not `is_complete` says which rows were left out.
+    that is not `is_complete` says which rows were left out. A dry run needs no target.
     """
     wanted = options or LoadOptions()
-    if _same_place(source, target):
+    if target is None and not wanted.dry_run:
+        raise TransferError("expected a target, since this is no dry run")
+    if target is not None and _same_place(source, target):
         raise TransferError("source and target are the same database")
     metadata = metadata_of(source)
     with snapshot(source) as there:
-        check_revisions(there, source, target)
+        check_revision(there, target)
         tables, notes = tables_of(there, source, metadata)
         rows = DatabaseSource(there, source.backend, tables, describe(source.engine))
-        if wanted.dry_run:
-            report = rehearse(target, rows, wanted)
+        if target is None or wanted.dry_run:
+            report = rehearse(rows, wanted)
         elif wanted.resume:
             report = load_in_steps(target, rows, wanted, metadata)
         else:
@@ -71,9 +75,9 @@ def tables_of(
     ]
 
 
-def check_revisions(connection: Connection, source: Datastore, target: Datastore) -> None:
+def check_revision(connection: Connection, target: Datastore | None) -> None:
     """Raise `TransferError` unless both are at one revision, or the target has no schema yet."""
-    ours, theirs = migrate.current(connection), target.schema().version
+    ours, theirs = migrate.current(connection), target and target.schema().version
     if theirs is None and ours == migrate.head():
         return
     if ours != theirs:

@@ -30,7 +30,7 @@ class SearchSample:
     """One search, and the hits that it found: public id and distance or relevance, best first."""
 
     index: SearchIndex
-    statement: sa.Select[Any]
+    statement: sa.Select[*tuple[Any, ...]]
     hits: Hits
 
 
@@ -75,15 +75,15 @@ def _are_same(before: Hits, after: Hits) -> bool:
     return near and inner <= {id_ for id_, _ in after}
 
 
-def _hits(connection: Connection, statement: sa.Select[Any]) -> Hits:
+def _hits(connection: Connection, statement: sa.Select[*tuple[Any, ...]]) -> Hits:
     return [(row[0], float(row[1])) for row in connection.execute(statement)]
 
 
-def _searches(connection: Connection, index: SearchIndex) -> Iterator[sa.Select[Any]]:
+def _searches(connection: Connection, index: SearchIndex) -> Iterator[sa.Select[*tuple[Any, ...]]]:
     if isinstance(index, VectorIndex):
         columns = [index.column] if index.model is None else [index.column, index.model]
         for row in _sampled(connection, index, columns, VECTOR_QUERIES):
-            model = row[1] if index.model is not None else None
+            model = row[-1] if index.model is not None else None
             hits = nearest(index, row[0], DEPTH, model=model, exact=True)
             yield _ids(index, hits, hits.c.distance)
     elif isinstance(index, FullTextIndex):
@@ -92,7 +92,7 @@ def _searches(connection: Connection, index: SearchIndex) -> Iterator[sa.Select[
             yield _ids(index, found, found.c.relevance)
 
 
-def _ids(index: SearchIndex, hits: Any, measure: Any) -> sa.Select[Any]:
+def _ids(index: SearchIndex, hits: Any, measure: Any) -> sa.Select[*tuple[Any, ...]]:
     joined = index.target.join(hits, hits.c[index.key.name] == index.key)
     return sa.select(index.public_id, measure).select_from(joined).order_by(hits.c.rank)
 

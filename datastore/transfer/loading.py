@@ -41,27 +41,72 @@ from datastore.translation import translated
 Prepare = Callable[[Connection], None]
 
 
-class IncompleteTransferError(TransferError):
-    """Nothing was loaded: some rows could not be taken, or did not arrive as they were."""
+class IncompleteLoadError(TransferError):
+    """Some rows could not be taken, or did not arrive as they were; `report` has the details."""
 
-    def __init__(self, report: LoadReport) -> None:
-        lines = [str(each) for each in report.troubles]
-        lines += [
-            f"table {each.table}: what was written is not what was read"
-            for each in report.tables
-            if not each.matches
-        ]
-        lines += [
-            f"search index {each.index}: {each.queries - each.same} of {each.queries} searches "
-            "give other hits"
-            for each in report.searches
-            if each.same != each.queries
-        ]
-        super().__init__("nothing was loaded; " + "; ".join(lines))
+    def __init__(self, report: LoadReport, done: str = "nothing was loaded") -> None:
+        super().__init__("; ".join([done, *_shortcomings(report)]))
         self.report = report
 
 
-class Load:
+def _shortcomings(report: LoadReport) -> Iterator[str]:
+    yield from map(str, report.troubles)
+    for table in report.tables:
+        if not table.matches:
+            yield f"table {table.table}: what was written is not what was read"
+    for each in report.searches:
+        if each.same != each.queries:
+            wrong = each.queries - each.same
+            yield f"search index {each.index}: {wrong} of {each.queries} searches find other rows"
+
+
+class Transfer:
+    """The rows of a source on their way, and what is known of them."""
+
+    def __init__(self, source: Source, options: LoadOptions) -> None:
+        self.source, self.options = source, options
+        self.troubles = Troubles()
+        self.rejects = Rejects(options.rejects)
+        self.reports: dict[str, TableReport] = {}
+        self.digests: dict[str, DigestSum] = {}
+        counts = [source.count(table) for table in source.tables]
+        known = [count for count in counts if count is not None]
+        self.meter = Meter(options.progress, sum(known) if len(known) == len(counts) else None)
+
+    def write_table(self, table: TableTransfer, write: Write) -> None:
+        """Write one table."""
+        writer = TableWriter(table, self.troubles, self.rejects, write)
+        began, size = self.meter.seconds, self.meter.bytes
+        added = self.digests.setdefault(table.name, DigestSum(table.kinds))
+        read = 0
+        for batch in self.source.batches(table, None):
+            taken = writer.write(batch, partial(self.source.line, batch))
+            if self.options.verify == "full" and taken[0]:
+                added.add(taken)
+            read += len(batch)
+            self.meter.add(table.name, len(batch), size_of(batch.values))
+        self.reports[table.name] = TableReport(
+            table.name,
+            read,
+            writer.written,
+            writer.rejected,
+            self.meter.bytes - size,
+            self.meter.seconds - began,
+        )
+
+    def report(self) -> LoadReport:
+        """Return what was done so far."""
+        return LoadReport(
+            tuple(self.reports[table.name] for table in self.source.tables),
+            tuple(self.troubles),
+            tuple(self.source.notes),
+            verify=self.options.verify,
+            seconds=self.meter.seconds,
+            dry_run=self.options.dry_run,
+        )
+
+
+class Load(Transfer):
     """One load into one target; what it does stands in the order of its methods."""
 
     def __init__(
@@ -71,15 +116,8 @@ class Load:
         options: LoadOptions,
         samples: Sequence[SearchSample] = (),
     ) -> None:
-        self.target, self.source, self.options = target, source, options
-        self.samples = samples
-        self.troubles = Troubles()
-        self.rejects = Rejects(options.rejects)
-        self.reports: dict[str, TableReport] = {}
-        self.digests: dict[str, DigestSum] = {}
-        counts = [source.count(table) for table in source.tables]
-        known = [count for count in counts if count is not None]
-        self.meter = Meter(options.progress, sum(known) if len(known) == len(counts) else None)
+        super().__init__(source, options)
+        self.target, self.samples = target, samples
 
     @property
     def backend(self) -> Backend:
@@ -107,27 +145,6 @@ class Load:
             insert = inserting(connection, self.backend, table)
             write = upserts.writer(table) if upserts else insert
             self.write_table(table, attempting(connection, self.backend, write))
-
-    def write_table(self, table: TableTransfer, write: Write) -> None:
-        """Write one table."""
-        writer = TableWriter(table, self.troubles, self.rejects, write)
-        began, size = self.meter.seconds, self.meter.bytes
-        added = self.digests.setdefault(table.name, DigestSum(table.kinds))
-        read = 0
-        for batch in self.source.batches(table, None):
-            taken = writer.write(batch, partial(self.source.line, batch))
-            if self.options.verify == "full" and taken[0]:
-                added.add(taken)
-            read += len(batch)
-            self.meter.add(table.name, len(batch), size_of(batch.values))
-        self.reports[table.name] = TableReport(
-            table.name,
-            read,
-            writer.written,
-            writer.rejected,
-            self.meter.bytes - size,
-            self.meter.seconds - began,
-        )
 
     def remove_orphans(self, connection: Connection) -> None:
         """Take out what lost its parent, or never had one."""
@@ -166,20 +183,9 @@ class Load:
         found: TableDigest = digest_of(there, there.tables[0])
         return replace(report, source=read, target=found, matches=read == found)
 
-    def report(self) -> LoadReport:
-        """Return what was done so far."""
-        return LoadReport(
-            tuple(self.reports[table.name] for table in self.source.tables),
-            tuple(self.troubles),
-            tuple(self.source.notes),
-            verify=self.options.verify,
-            seconds=self.meter.seconds,
-            dry_run=self.options.dry_run,
-        )
-
 
 def load_at_once(load: Load, connection: Connection, metadata: Sequence[sa.MetaData]) -> LoadReport:
-    """Load within the transaction of `connection`; raise `IncompleteTransferError` where it is to be undone."""
+    """Load within the transaction of `connection`; an error means that it is to be undone."""
     load.backend.take_time(connection)
     load.check_empty(connection)
     tables = [table.target for table in load.source.tables]
@@ -188,13 +194,13 @@ def load_at_once(load: Load, connection: Connection, metadata: Sequence[sa.MetaD
         load.remove_orphans(connection)
         load.source.finish()
         if load.troubles and load.options.on_error == "stop":
-            raise IncompleteTransferError(load.report())
+            raise IncompleteLoadError(load.report())
         load.meter.step("index")
     load.backend.reset_identities(connection, tables)
     report = load.verify(connection)
     arrived = replace(report, troubles=())
     if not arrived.is_complete:
-        raise IncompleteTransferError(report)
+        raise IncompleteLoadError(report)
     return report
 
 
@@ -226,8 +232,8 @@ def load(
 ) -> LoadReport:
     """Load all of `source` into `target`, whose schema is upgraded first.
 
-    Raises `IncompleteTransferError`, a `TransferError`, where a row cannot be taken and `on_error` is "stop",
-    or where what arrived is not what was sent; nothing is changed then.
+    Raises `IncompleteLoadError`, a `TransferError`, where a row cannot be taken and `on_error` is
+    "stop", or where what arrived is not what was sent; nothing is changed then.
     """
     work = Load(target, source, options, samples)
     try:
@@ -241,9 +247,9 @@ def load(
     return replace(report, seconds=work.meter.seconds)
 
 
-def rehearse(target: Datastore, source: Source, options: LoadOptions) -> LoadReport:
+def rehearse(source: Source, options: LoadOptions) -> LoadReport:
     """Read everything and check each value; what the database would say of it stays unknown."""
-    work = Load(target, source, options)
+    work = Transfer(source, options)
     for table in source.tables:
         work.write_table(table, lambda _: None)
     source.finish()

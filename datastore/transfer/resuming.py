@@ -24,7 +24,7 @@ from datastore.store import Datastore
 from datastore.transfer.digest import DigestSum
 from datastore.transfer.equivalence import SearchSample
 from datastore.transfer.loading import (
-    IncompleteTransferError,
+    IncompleteLoadError,
     Load,
     as_written,
     create_missing,
@@ -174,7 +174,7 @@ class SteppedLoad(Load):
             self.backend.reset_identities(connection, [t.target for t in self.source.tables])
             report = self.verify(connection)
             if not replace(report, troubles=()).is_complete:
-                raise IncompleteTransferError(report)
+                raise IncompleteLoadError(report, "the load is not right")
             steps.drop(connection)
         return report
 
@@ -188,8 +188,8 @@ def load_in_steps(
 ) -> LoadReport:
     """Load with commits in between; called again after an interruption, go on from there.
 
-    Raises `TransferError` for a target that holds other rows, and `IncompleteTransferError` where what arrived
-    is not what was sent: what was committed stays then.
+    Raises `TransferError` for a target that holds other rows, and `IncompleteLoadError` where what
+    arrived is not what was sent: what was committed stays then.
     """
     if (report := _nothing_to_do(target, source, options)) is not None:
         return report

@@ -45,6 +45,7 @@ class Source(Protocol):
 
         Without a position all rows are read, in any order.
         """
+        ...
 
     def line(self, batch: Batch, row: int) -> int | None:
         """Return the line of a file that a row of a batch stands on; None for a database."""
