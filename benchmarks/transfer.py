@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
+import re
 import shutil
 import subprocess
 import sys
@@ -95,13 +95,13 @@ def by_hand(reader: Any, raw: psycopg.Connection[Any]) -> None:
     """Copy the table as a hand-written program would, without looking at the values."""
     types = ["int4", "text", "jsonb", "timestamptz", "bool", "float8", "vector"]
     found = reader.execute(f"SELECT {', '.join(COLUMNS)} FROM documents")
-    with raw.transaction(), raw.cursor() as cursor:
-        with cursor.copy(f"COPY bare ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)") as out:
-            out.set_types(types)
-            for id_, body, meta, created, flag, score, vector in found:
-                moment = datetime.fromtimestamp(created / 1e6, UTC)
-                wire = WireVector(np.frombuffer(vector, "<f4"))
-                out.write_row((id_, body, Jsonb(json.loads(meta)), moment, bool(flag), score, wire))
+    statement = f"COPY bare ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)".encode()
+    with raw.transaction(), raw.cursor() as cursor, cursor.copy(statement) as out:
+        out.set_types(types)
+        for id_, body, meta, created, flag, score, vector in found:
+            moment = datetime.fromtimestamp(created / 1e6, UTC)
+            wire = WireVector(np.frombuffer(vector, "<f4"))
+            out.write_row((id_, body, Jsonb(json.loads(meta)), moment, bool(flag), score, wire))
 
 
 def copy_beside_pgloader(bench: Workbench) -> Outcome:
@@ -172,10 +172,14 @@ def _peak(bench: Workbench, count: int) -> float:
 
 
 def _copy_alone(source: str, target: str) -> float:
-    """Copy, and return the most memory that this process took, in MiB."""
+    """Copy, and return the most memory that this process took, in MiB.
+
+    `getrusage` would give that of the process which started this one, if that is larger.
+    """
     with Datastore.open(source) as one, Datastore.open(target) as other:
         copy(Datastore(one.engine, metadata=metadata), Datastore(other.engine, metadata=metadata))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(peak) * 1024 / MIB
 
 
 _SERVER = "beside what the script does, each value is checked, and both sides are read again"

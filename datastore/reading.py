@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 import sqlalchemy as sa
 
 from datastore.bulk import Values
@@ -19,8 +20,6 @@ from datastore.kinds import Kind
 #: The most rows of a batch, and the bytes of texts and blobs after which it ends.
 ROWS = 4000
 BYTES = 4 * 2**20
-#: The classes whose length is what they take in memory.
-_SIZED = (str, bytes)
 
 
 @dataclass(frozen=True)
@@ -121,9 +120,16 @@ def _sized(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
     size = 0
     for row in rows:
         batch.append(row)
-        size += sum([len(value) for value in row if type(value) in _SIZED])
+        size += sum([_size(value) for value in row])
         if len(batch) == ROWS or size >= BYTES:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
+
+
+def _size(value: Any) -> int:
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return len(value)
+    return value.nbytes if kind is np.ndarray else 0
