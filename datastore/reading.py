@@ -6,20 +6,27 @@ batch says where it stands and what is wrong.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 import sqlalchemy as sa
 
 from datastore.bulk import Values
 from datastore.errors import InvalidValueError
-from datastore.kinds import Kind
+from datastore.kinds import JSONKind, Kind
+from datastore.types import restored_json
 
 #: The most rows of a batch, and the bytes of texts and blobs after which it ends.
 ROWS = 4000
 BYTES = 4 * 2**20
+JSON = JSONKind()
+#: What not every engine takes stands in JSON only where one of these does: an escaped character, an
+#: integer of many digits, a number with an exponent.
+_NOT_PLAIN = re.compile(r"\\u|[0-9]{16}|[0-9][eE]")
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,30 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.values[0])
+
+
+def json_document(text: str) -> Any:
+    """Read JSON; raise `InvalidValueError` for what is none, and for what not both engines take."""
+    try:
+        document = json.loads(text, parse_constant=_no_number, object_pairs_hook=_unique)
+    except InvalidValueError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InvalidValueError("expected JSON, found other text") from error
+    if document is None or not _NOT_PLAIN.search(text):
+        return document
+    return JSON.check(restored_json(document))
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise InvalidValueError("expected JSON, found NaN or infinity")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise InvalidValueError("expected JSON, found an object with a key that stands there twice")
+    return document
 
 
 #: Takes a whole column, or returns None where its values must be looked at one by one.

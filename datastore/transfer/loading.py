@@ -27,6 +27,7 @@ from datastore.transfer.equivalence import SearchSample, compare_searches
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.orphans import remove_orphans
 from datastore.transfer.plan import TableTransfer
+from datastore.transfer.prefetching import prefetched
 from datastore.transfer.progress import Meter
 from datastore.transfer.rejects import Rejects
 from datastore.transfer.report import LoadReport, SearchComparison, TableReport
@@ -79,7 +80,7 @@ class Transfer:
         began, size = self.meter.seconds, self.meter.bytes
         added = self.digests.setdefault(table.name, DigestSum(table.kinds))
         read = 0
-        for batch in self.source.batches(table, None):
+        for batch in prefetched(self.source.batches(table, None)):
             taken = writer.write(batch, partial(self.source.line, batch))
             if self.options.verify == "full" and taken[0]:
                 added.add(taken)

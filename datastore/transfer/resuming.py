@@ -32,6 +32,7 @@ from datastore.transfer.loading import (
 )
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.plan import TableTransfer
+from datastore.transfer.prefetching import prefetched
 from datastore.transfer.report import LoadReport, TableReport
 from datastore.transfer.source import DatabaseSource, Position, Source, snapshot
 from datastore.transfer.verification import digest_of
@@ -118,7 +119,7 @@ class SteppedLoad(Load):
         if position is None:
             self._load_batches(table, list(self.source.batches(table, None)), done=True)
             return
-        for batch in self.source.batches(table, position):
+        for batch in prefetched(self.source.batches(table, position)):
             self._load_batches(table, [batch])
         self._load_batches(table, [], done=True)
 

@@ -11,6 +11,7 @@ from typing import Any
 from datastore.errors import TransferError
 from datastore.transfer.digest import MODULUS, DigestSum, TableDigest, row_hashes
 from datastore.transfer.plan import TableTransfer
+from datastore.transfer.prefetching import prefetched
 from datastore.transfer.source import Source
 from datastore.transfer.troubles import EXAMPLES, key_text
 
@@ -35,7 +36,7 @@ class Difference:
 def digest_of(source: Source, table: TableTransfer) -> TableDigest:
     """Add up the rows of a table; raise `TransferError` for a value that is not of its kind."""
     added = DigestSum(table.kinds)
-    for batch in source.batches(table, None):
+    for batch in prefetched(source.batches(table, None)):
         for each in batch.unreadable[:1]:
             column = table.columns[each.column]
             row = [column[each.row] for column in batch.values]

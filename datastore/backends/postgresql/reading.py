@@ -26,8 +26,14 @@ from datastore.backends.postgresql.types import PgVector
 from datastore.errors import InvalidValueError
 from datastore.execution import refusals
 from datastore.kinds import ArrayKind, Kind
-from datastore.reading import Batch, Reader, TableReading, read_batches, taken_as_is
-from datastore.types import restored_json
+from datastore.reading import (
+    Batch,
+    Reader,
+    TableReading,
+    json_document,
+    read_batches,
+    taken_as_is,
+)
 
 #: What a column of each kind is cast to, and what psycopg calls the type.
 _WIRES: dict[str, tuple[TypeEngine[Any], str]] = {
@@ -43,7 +49,7 @@ _WIRES: dict[str, tuple[TypeEngine[Any], str]] = {
     "interval": (postgresql.INTERVAL(), "interval"),
     "decimal": (sa.Numeric(), "numeric"),
     "uuid": (postgresql.UUID(), "uuid"),
-    "json": (postgresql.JSONB(), "jsonb"),
+    "json": (sa.Text(), "text"),
 }
 
 
@@ -110,7 +116,7 @@ def _wire(kind: Kind[Any], connection: Connection) -> tuple[TypeEngine[Any], str
 
 def _reader(kind: Kind[Any]) -> Reader:
     if kind.name == "json":
-        return Reader(lambda _: None, lambda value: kind.check(restored_json(value)))
+        return Reader(lambda _: None, json_document)
     if kind.name in ("float", "decimal", "array"):
         return Reader(lambda _: None, kind.check)
     if kind.name == "vector":  # the type and our check let in nothing else

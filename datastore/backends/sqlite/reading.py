@@ -7,30 +7,32 @@ column is to have.
 
 from __future__ import annotations
 
-import json
-import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from datastore.errors import InvalidValueError
-from datastore.kinds import ArrayKind, DecimalKind, JSONKind, Kind, VectorKind
-from datastore.reading import Batch, Reader, TableReading, read_batches, taken_as_is
+from datastore.kinds import ArrayKind, DecimalKind, Kind, VectorKind
+from datastore.reading import (
+    Batch,
+    Reader,
+    TableReading,
+    json_document,
+    read_batches,
+    taken_as_is,
+)
 from datastore.types import UTCDateTime, check_integer, check_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)
 _RAW = sa.types.NullType()
-#: What not every engine takes stands in JSON only where one of these does: an escaped character, an
-#: integer of many digits, a number with an exponent.
-_NOT_PLAIN = re.compile(r"\\u|[0-9]{19}|[0-9][eE]")
 #: The pages that a scan keeps, in KiB: it reads none of them twice.
 _SCAN_CACHE = 4096
 #: What SQLite calls the classes of its values.
@@ -85,7 +87,7 @@ def _reader(column: sa.Column[Any], kind: Kind[Any]) -> Reader:
     if isinstance(kind, VectorKind):
         return Reader(_vectors(kind), _vector(kind))
     if isinstance(kind, ArrayKind):
-        return Reader(_none_taken, lambda raw: kind.from_json(_document(raw)))
+        return Reader(_none_taken, lambda raw: kind.from_json(_json(raw)))
     if isinstance(kind, DecimalKind):
         return Reader(_none_taken, lambda raw: kind.check(_decimal(raw)))
     return _READERS[kind.name]
@@ -197,32 +199,8 @@ def _decimal(raw: Any) -> Decimal:
         raise InvalidValueError("expected a decimal, found other text") from error
 
 
-def _document(raw: Any) -> Any:
-    text = _of_text(raw, "JSON")
-    try:
-        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_unique)
-    except InvalidValueError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise InvalidValueError("expected JSON, found other text") from error
-
-
-def _no_number(constant: str) -> NoReturn:
-    raise InvalidValueError("expected JSON, found NaN or infinity")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        raise InvalidValueError("expected JSON, found an object with a key that stands there twice")
-    return document
-
-
 def _json(raw: Any) -> Any:
-    document = _document(raw)
-    if document is None or not _NOT_PLAIN.search(raw):
-        return document
-    return _READ_JSON.check(document)
+    return json_document(_of_text(raw, "JSON"))
 
 
 def _vectors(kind: VectorKind) -> Callable[[Sequence[Any]], Sequence[Any] | None]:
@@ -252,7 +230,6 @@ def _vector(kind: VectorKind) -> Callable[[Any], Any]:
     return read_one
 
 
-_READ_JSON = JSONKind()
 _READERS = {
     "integer": Reader(taken_as_is(int), _integer),
     "boolean": Reader(_none_taken, _boolean),
