@@ -109,17 +109,53 @@ class BulkInsert:
         """
         try:
             return [
-                _processed(column, column_values, dialect)
+                self._processed(column, column_values, dialect)
                 for column, column_values in zip(self.columns, values, strict=True)
             ]
         except Exception as error:
             raise exc.StatementError(type(error).__name__, None, None, error) from None
+
+    def _processed(
+        self, column: sa.Column[Any], values: Sequence[Any], dialect: Dialect
+    ) -> Sequence[Any]:
+        """Return the values of a column as its type gives them to the driver."""
+        impl = _impl(column, dialect)
+        if isinstance(impl, PortableType):
+            values, impl = self._checked(impl, values, dialect), impl.impl_instance
+        process = impl.bind_processor(dialect)
+        return values if process is None else list(map(process, values))
+
+    def _checked(
+        self, type_: PortableType[Any], values: Sequence[Any], dialect: Dialect
+    ) -> Sequence[Any]:
+        return type_.process_many(values, dialect)
 
     def by_core(self, connection: Connection, values: Values) -> int:
         """Insert a batch as Core does; return the number of rows."""
         keys = [column.key for column in self.columns]
         rows = [dict(zip(keys, row, strict=True)) for row in zip(*values, strict=True)]
         return execute(connection, sa.insert(self.table), rows).rowcount
+
+
+class ColumnwiseInsert(BulkInsert):
+    """Rows that are there already, one sequence of values for each of `columns`, and were checked.
+
+    They are those that portable types would make of them.
+    """
+
+    def __init__(self, table: sa.Table, columns: Sequence[str], values: Values) -> None:
+        super().__init__(table, (), columns)
+        self._values = values
+
+    def batches(self, size: int) -> Iterator[Values]:
+        """Cut the rows into batches of at most `size`."""
+        for start in range(0, len(self._values[0]), size):
+            yield [column[start : start + size] for column in self._values]
+
+    def _checked(
+        self, type_: PortableType[Any], values: Sequence[Any], dialect: Dialect
+    ) -> Sequence[Any]:
+        return values
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -133,14 +169,6 @@ def _column(table: sa.Table, key: str) -> sa.Column[Any]:
     if key not in table.columns:
         raise UnknownNameError(f"table {table.name} has no column {key!r}")
     return table.columns[key]
-
-
-def _processed(column: sa.Column[Any], values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
-    impl = _impl(column, dialect)
-    if isinstance(impl, PortableType):
-        values, impl = impl.process_many(values, dialect), impl.impl_instance
-    process = impl.bind_processor(dialect)
-    return values if process is None else list(map(process, values))
 
 
 def _impl(column: sa.Column[Any], dialect: Dialect) -> TypeEngine[Any]:

@@ -99,12 +99,25 @@ def refuse_newer_schema(connection: Connection) -> None:
 
 def upgrade(engine: Engine, metadata: sa.MetaData, revision: str = "head") -> None:
     """Upgrade to `revision`, in one transaction, and take up what the server has gained."""
+    with upgraded(engine, metadata, revision):
+        pass
+
+
+@contextmanager
+def upgraded(engine: Engine, metadata: sa.MetaData, revision: str = "head") -> Iterator[Connection]:
+    """Upgrade, and give the connection: what is done with it is part of the same transaction.
+
+    It alone may change the schema meanwhile, and foreign keys may be checked at its end only.
+    """
 
     def run(configuration: Config) -> None:
         backend_of(engine).adopt(configuration.attributes["connection"])
         command.upgrade(configuration, _named(revision))
 
-    _migrate(engine, metadata, run)
+    with changing(engine) as connection:
+        _run(connection, metadata, run)
+        backend_of(engine).learn(connection)  # the upgrade may have made the vector type
+        yield connection
 
 
 def downgrade(engine: Engine, metadata: sa.MetaData, revision: str) -> None:
@@ -124,15 +137,28 @@ def _named(revision: str) -> str:
 
 
 def _migrate(engine: Engine, metadata: sa.MetaData, run: Callable[[Config], None]) -> None:
+    with changing(engine) as connection:
+        _run(connection, metadata, run)
+
+
+@contextmanager
+def changing(engine: Engine) -> Iterator[Connection]:
+    """Give a connection, within a transaction, that alone may change the schema."""
     try:
-        with _alembic, _migrating(engine) as connection:
-            configuration = config()
-            configuration.attributes.update(connection=connection, metadata=metadata)
+        with _migrating(engine) as connection:
+            yield connection
+    finally:
+        backend_of(engine).schema_changed(engine)
+
+
+def _run(connection: Connection, metadata: sa.MetaData, run: Callable[[Config], None]) -> None:
+    configuration = config()
+    configuration.attributes.update(connection=connection, metadata=metadata)
+    try:
+        with _alembic:
             run(configuration)
     except (CommandError, ResolutionError) as error:
         raise MigrationError(str(error)) from error
-    finally:
-        backend_of(engine).schema_changed(engine)
 
 
 @contextmanager

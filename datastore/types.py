@@ -148,7 +148,7 @@ class JSONDocument(PortableType[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Return the document as it was stored."""
-        return _restored(value)
+        return restored_json(value)
 
     def literal_processor(self, dialect: Dialect) -> Any:
         """Render a document as a text literal."""
@@ -278,13 +278,14 @@ def check_json(value: Any) -> None:
             check_integer(item)
 
 
-def _restored(value: Any) -> Any:
+def restored_json(value: Any) -> Any:
+    """Return a document as it was stored, from what JSONB made of its numbers."""
     # JSONB writes 1e300 as an integer. An integer beyond 64 bits was never stored, so it was a
     # float.
     if isinstance(value, dict):
-        return {key: _restored(item) for key, item in value.items()}
+        return {key: restored_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_restored(item) for item in value]
+        return [restored_json(item) for item in value]
     return float(value) if isinstance(value, int) and value not in INT64 else value
 
 

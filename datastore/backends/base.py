@@ -7,7 +7,7 @@ hook added here breaks no backend that exists already.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,8 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from datastore.bulk import CORE_BATCH, BulkInsert
+from datastore.ddl import create_element, drop_element, execute
 from datastore.definitions import IndexDefinition, Metric
 from datastore.errors import CapabilityError, DatabaseError, DatastoreError
+from datastore.reading import Batch, Reader, TableReading, read_batches
 from datastore.results import Method
 from datastore.settings import SearchSettings
 
@@ -113,6 +115,13 @@ class Backend:
         """Make the engine; `create` allows a database that is a file to be made."""
         return sa.create_engine(url, hide_parameters=True)
 
+    def exists(self, url: sa.URL) -> bool:
+        """Tell whether there is a database, where opening one may make it."""
+        return True
+
+    def remove(self, url: sa.URL) -> None:
+        """Remove a database that was made by opening it, and that nothing was written to."""
+
     def attach(self, engine: Engine) -> None:
         """Add to this one engine (ours or the host's) the listeners that the rest relies on.
 
@@ -158,6 +167,40 @@ class Backend:
     def insert_many(self, connection: Connection, insert: BulkInsert) -> int:
         """Insert rows within the transaction of `connection`, reading them in batches."""
         return sum(insert.by_core(connection, values) for values in insert.batches(CORE_BATCH))
+
+    def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
+        """Read the rows of a table, within the transaction of `connection`.
+
+        Nothing else may be done with the connection until the last batch was read.
+        """
+        statement = reading.statement(*reading.columns)
+        readers = [Reader(lambda _: None, kind.check) for kind in reading.kinds]
+        with connection.execution_options(stream_results=True).execute(statement) as rows:
+            yield from read_batches(rows, readers)
+
+    def take_time(self, connection: Connection) -> None:
+        """Let this transaction last, and its statements too, without limit."""
+
+    @contextmanager
+    def loading(
+        self,
+        connection: Connection,
+        tables: Sequence[sa.Table],
+        definitions: Sequence[IndexDefinition],
+    ) -> Iterator[None]:
+        """Make tables fast to load, and all of their rows be checked at the end.
+
+        Within the transaction of `connection`. Search indexes are made anew at the end, over all
+        rows; foreign keys that are checked row by row are checked there too, if they can be.
+        """
+        for definition in definitions:
+            execute(drop_element(definition), connection)
+        yield
+        for definition in definitions:
+            execute(create_element(definition), connection)
+
+    def reset_identities(self, connection: Connection, tables: Sequence[sa.Table]) -> None:
+        """Let the next key that the database makes be one behind those that are there."""
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:

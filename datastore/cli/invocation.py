@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 
 from datastore import migrate
 from datastore.backends.base import Access, Capability
-from datastore.cli.output import write, write_json
+from datastore.cli.output import console, plain, write, write_json
 from datastore.engine import access_engine, create_engine, describe
 from datastore.errors import SchemaMissingError
 from datastore.settings import Settings
@@ -65,6 +65,11 @@ class Invocation:
         """Tell people, unless they want it quiet."""
         if not self.json and self.verbose is not False:
             write(text)
+
+    def aside(self, text: str) -> None:
+        """Tell people on standard error, where standard output may be a file."""
+        if not self.json and self.verbose is not False:
+            console(stderr=True).print(plain(text), soft_wrap=True)
 
     def answer(self, document: Mapping[str, Any], *lines: RenderableType) -> None:
         """Give the result: the document to programs, the lines to people."""
@@ -157,13 +162,13 @@ def _shared(
     """Have the options that stand before or behind the name of a command."""
 
 
-def command(app: typer.Typer, function: Callable[..., None]) -> None:
+def command(app: typer.Typer, function: Callable[..., None], *, name: str | None = None) -> None:
     """Add a command: `function` takes an `Invocation` first, then its own parameters.
 
     Parameters are declared as typer wants them, the shared options are added to them. The docstring
     is the help.
     """
-    app.command()(with_invocation(function))
+    app.command(name)(with_invocation(function))
 
 
 def with_invocation(function: Callable[..., None]) -> Callable[..., None]:

@@ -22,6 +22,7 @@ from datastore.cli.invocation import Invocation, command, with_invocation
 from datastore.cli.migrations import downgrade, upgrade
 from datastore.cli.optimize import optimize
 from datastore.cli.output import accept_any_text, write, write_error
+from datastore.cli.transfer import copy_command, verify_command
 from datastore.errors import DatastoreError
 
 COMMANDS = "datastore.commands"
@@ -45,6 +46,8 @@ def build() -> typer.Typer:
     app.callback()(with_invocation(_program))
     for function in (upgrade, downgrade, optimize, info, doctor):
         command(app, function)
+    command(app, copy_command, name="copy")
+    command(app, verify_command, name="verify")
     for entry_point in sorted(entry_points(group=COMMANDS)):
         try:
             entry_point.load()(app)

@@ -1,4 +1,4 @@
-"""`python -m examples.host_application`: the host's notes and the library's memory, in one database.
+"""`python -m examples.host_application`: the host's notes beside the library's memory.
 
 Both histories are brought up to date first; the same program runs on SQLite and PostgreSQL.
 """

@@ -18,6 +18,7 @@ LAYERS = (
     ("settings_sources",),
     ("settings",),
     ("types",),
+    ("kinds",),
     ("folding",),
     ("stemming",),
     ("textquery",),
@@ -31,6 +32,7 @@ LAYERS = (
     ("results",),
     ("execution",),
     ("bulk",),
+    ("reading",),
     ("backends",),
     ("translation",),
     ("engine",),
@@ -40,6 +42,7 @@ LAYERS = (
     ("verbs",),
     ("store",),
     ("recall",),
+    ("transfer",),
     ("testing",),
     ("cli",),
 )

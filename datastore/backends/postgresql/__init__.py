@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ from datastore.backends.postgresql.fallback import (
 from datastore.backends.postgresql.hnsw import build_graphs
 from datastore.backends.postgresql.indexes import search_objects
 from datastore.backends.postgresql.liveness import replace_dead_connections
+from datastore.backends.postgresql.loading import reset_sequences, without_indexes
+from datastore.backends.postgresql.reading import read
 from datastore.backends.postgresql.statistics import index_statistics
 from datastore.backends.postgresql.types import (
     read_vectors_as_binary,
@@ -41,6 +43,7 @@ from datastore.backends.postgresql.types import (
 from datastore.bulk import BulkInsert
 from datastore.definitions import IndexDefinition, Metric, VectorIndexDefinition
 from datastore.errors import DatastoreError
+from datastore.reading import Batch, TableReading
 from datastore.results import Method
 
 if TYPE_CHECKING:
@@ -130,10 +133,13 @@ class PostgreSQLBackend(Backend):
         return _report(version, look(connection.exec_driver_sql), has_trigrams)
 
     def learn(self, connection: Connection) -> None:
-        """Find out whether vectors are pgvector's or arrays."""
+        """Find out whether vectors are pgvector's or arrays, and teach the connection which."""
         found = finds_pgvector(connection.exec_driver_sql)
         if set_uses_pgvector(connection.dialect, found):
             connection.engine.clear_compiled_cache()
+        driver_connection: Any = connection.connection.driver_connection
+        register = register_vectors if found else register_arrays
+        register(driver_connection)
 
     def execution_options(self, access: Access) -> Mapping[str, Any]:
         """Commit single statements by themselves; read from one snapshot that refuses writes."""
@@ -157,6 +163,31 @@ class PostgreSQLBackend(Backend):
         if insert.is_plain(connection.dialect):
             return bulk.insert_many(connection, insert)
         return super().insert_many(connection, insert)
+
+    def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
+        """Read rows by COPY in its binary format."""
+        return read(connection, reading)
+
+    def take_time(self, connection: Connection) -> None:
+        """Set the timeouts of this transaction to none."""
+        for timeout in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.exec_driver_sql(f"SET LOCAL {timeout} = 0")
+
+    @contextmanager
+    def loading(
+        self,
+        connection: Connection,
+        tables: Sequence[sa.Table],
+        definitions: Sequence[IndexDefinition],
+    ) -> Iterator[None]:
+        """Take away indexes and foreign keys meanwhile; generated columns stay."""
+        self.take_time(connection)
+        with without_indexes(connection, tables):
+            yield
+
+    def reset_identities(self, connection: Connection, tables: Sequence[sa.Table]) -> None:
+        """Set the sequences of identity and serial columns."""
+        reset_sequences(connection, tables)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:

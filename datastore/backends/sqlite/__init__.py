@@ -33,8 +33,16 @@ from datastore.backends.sqlite.connection import (
 )
 from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
 from datastore.backends.sqlite.errors import TEXT_REMEDY, scrub, translate
-from datastore.backends.sqlite.files import PrivateDirectory, check_url, file_uri, is_in_memory
+from datastore.backends.sqlite.files import (
+    PrivateDirectory,
+    check_url,
+    database_path,
+    file_uri,
+    is_in_memory,
+    remove_file,
+)
 from datastore.backends.sqlite.indexes import full_text_size, search_objects, vector_spaces
+from datastore.backends.sqlite.reading import read
 from datastore.backends.sqlite.statistics import vector_statistics
 from datastore.bulk import BulkInsert
 from datastore.definitions import (
@@ -44,6 +52,7 @@ from datastore.definitions import (
     VectorIndexDefinition,
 )
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
+from datastore.reading import Batch, TableReading
 from datastore.results import Method
 
 if TYPE_CHECKING:
@@ -75,6 +84,15 @@ class SQLiteBackend(Backend):
         self._private: PrivateDirectory | None = None
         # Without a cycle, so that a database in memory ends as soon as its engine does.
         self._candidates = Candidates(weakref.proxy(self))
+
+    def exists(self, url: sa.URL) -> bool:
+        """Look for the file; one in memory is always there."""
+        return is_in_memory(url) or database_path(url).exists()
+
+    def remove(self, url: sa.URL) -> None:
+        """Remove the file, and those that stand beside it while it is in use."""
+        if not is_in_memory(url):
+            remove_file(database_path(url))
 
     def create_engine(self, url: sa.URL, settings: Settings, *, create: bool) -> Engine:
         """Open a file, made (mode 0600) where `create` allows; `:memory:` is one in memory."""
@@ -170,6 +188,10 @@ class SQLiteBackend(Backend):
         if insert.is_plain(connection.dialect):
             return bulk.insert_many(connection, insert)
         return super().insert_many(connection, insert)
+
+    def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
+        """Read values as they are stored, of whatever type."""
+        return read(connection, reading)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:

@@ -37,9 +37,20 @@ def is_in_memory(url: sa.URL) -> bool:
     return url.database in (None, "", ":memory:")
 
 
+def database_path(url: sa.URL) -> Path:
+    """Return the file of a URL that names one."""
+    return Path(str(url.database)).expanduser().absolute()
+
+
+def remove_file(path: Path) -> None:
+    """Remove a database file, with its write-ahead log and that log's index."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
 def file_uri(url: sa.URL, *, create: bool) -> str:
     """Return the URI to open, having made the file where it is missing and may be made."""
-    path = Path(str(url.database)).expanduser().absolute()
+    path = database_path(url)
     mode = str(url.query.get("mode", "rwc"))
     if not path.exists():
         if not create or mode != "rwc":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from datastore import operations
+
 import datastore.types
+from datastore import operations
 
 revision = "0001"
 down_revision = None

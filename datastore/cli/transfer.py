@@ -1,0 +1,285 @@
+"""`datastore copy` and `datastore verify`, and what all commands share that move data."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from datastore.backends import backend_class
+from datastore.cli.invocation import Invocation, location
+from datastore.cli.output import console, grid
+from datastore.store import Datastore
+from datastore.transfer import (
+    Difference,
+    IncompleteLoadError,
+    LoadOptions,
+    LoadReport,
+    VerifyReport,
+    copy,
+    verify,
+)
+from datastore.transfer.options import OnError, Verify
+from datastore.transfer.progress import Progress as Done
+
+UpsertOption: TypeAlias = Annotated[
+    bool, typer.Option("--upsert", help="Let rows take the place of those with the same key.")
+]
+TruncateOption: TypeAlias = Annotated[
+    bool, typer.Option("--truncate", help="Empty the tables of the target first.")
+]
+ResumeOption: TypeAlias = Annotated[
+    bool,
+    typer.Option("--resume", help="Commit in steps, and go on where an earlier run ended."),
+]
+OnErrorOption: TypeAlias = Annotated[
+    OnError,
+    typer.Option(help="Of rows that cannot be taken: stop, skip them, or write them to --rejects."),
+]
+RejectsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", dir_okay=False, help="Where --on-error quarantine writes rejected rows."
+    ),
+]
+VerifyOption: TypeAlias = Annotated[
+    Verify, typer.Option(help="Compare every value and some searches, count rows, or neither.")
+]
+DryRunOption: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Read and check everything, write nothing.")
+]
+_REJECTS = Path("rejected.jsonl")
+
+
+def copy_command(
+    invocation: Invocation,
+    source: Annotated[str, typer.Argument(metavar="SOURCE_URL", help="Where rows are read.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET_URL", help="Where they go.")],
+    upsert: UpsertOption = False,
+    truncate: TruncateOption = False,
+    resume: ResumeOption = False,
+    on_error: OnErrorOption = "stop",
+    rejects: RejectsOption = None,
+    verify: VerifyOption = "full",
+    dry_run: DryRunOption = False,
+) -> None:
+    """Copy all rows from one database to another, of either engine, and compare them.
+
+    All or nothing: without --resume, a copy that fails or is killed leaves the target as it was.
+    """
+    options = load_options(upsert, truncate, resume, on_error, rejects, verify, dry_run)
+    with (
+        opened(invocation, source, "source", create=False) as one,
+        target_of(invocation, target, dry_run) as other,
+        progress_shown(invocation) as tell,
+    ):
+        run = replace(options, progress=tell)
+        finish(invocation, lambda: copy(one, other, run), _ends(one, other, target))
+
+
+def verify_command(
+    invocation: Invocation,
+    one: Annotated[str, typer.Argument(metavar="URL", help="A database.")],
+    other: Annotated[str, typer.Argument(metavar="URL", help="One that should hold the same.")],
+) -> None:
+    """Compare two databases: every row by digests, and what a sample of searches finds."""
+    with (
+        opened(invocation, one, "one", create=False) as left,
+        opened(invocation, other, "other", create=False) as right,
+    ):
+        report = verify(left, right)
+        document = {"same": report.is_same, **asdict(report)}
+        invocation.answer(document, *_verified(report))
+    if not report.is_same:
+        raise typer.Exit(1)
+
+
+def load_options(
+    upsert: bool,
+    truncate: bool,
+    resume: bool,
+    on_error: OnError,
+    rejects: Path | None,
+    verify: Verify,
+    dry_run: bool,
+) -> LoadOptions:
+    """Return the options of a load, or refuse those that contradict each other."""
+    if upsert + truncate + resume > 1:
+        raise typer.BadParameter("--upsert, --truncate and --resume exclude each other")
+    if rejects is not None and on_error != "quarantine":
+        raise typer.BadParameter("--rejects is for --on-error quarantine")
+    return LoadOptions(
+        existing="upsert" if upsert else "truncate" if truncate else "refuse",
+        resume=resume,
+        on_error=on_error,
+        rejects=(rejects or _REJECTS) if on_error == "quarantine" else None,
+        verify=verify,
+        dry_run=dry_run,
+    )
+
+
+@contextmanager
+def opened(invocation: Invocation, url: str, role: str, *, create: bool) -> Iterator[Datastore]:
+    """Open a database, and say which it is."""
+    settings = replace(invocation, url=url).settings()
+    with Datastore.open(settings, create=create) as store:
+        invocation.aside(f"{role}: {store.display_name}, {location(store)}")
+        yield store
+
+
+@contextmanager
+def target_of(invocation: Invocation, url: str, dry_run: bool) -> Iterator[Datastore | None]:
+    """Open a target, which may be a file to be made; one that nothing came of is removed again."""
+    place = replace(invocation, url=url).settings().database_url()
+    backend = backend_class(place.get_dialect().name)()
+    existed = backend.exists(place)
+    if dry_run and not existed:
+        yield None
+        return
+    try:
+        with opened(invocation, url, "target", create=True) as store:
+            yield store
+    except BaseException:
+        if not existed:
+            backend.remove(place)
+        raise
+
+
+def finish(invocation: Invocation, run: Callable[[], LoadReport], ends: dict[str, Any]) -> None:
+    """Run a load and give its report; end with 1 where any row was lost or changed."""
+    try:
+        report = run()
+    except IncompleteLoadError as error:
+        if invocation.json:
+            sys.stdout.write(json.dumps(_document(error.report, ends, str(error)), indent=2) + "\n")
+            raise typer.Exit(1) from error
+        raise
+    invocation.answer(_document(report, ends), *_lines(report))
+    if not report.is_complete:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def progress_shown(invocation: Invocation) -> Iterator[Callable[[Done], None] | None]:
+    """Show progress on standard error: a bar on a terminal, lines of JSON with --json."""
+    err = console(stderr=True)
+    if invocation.json:
+        yield _JSONLines()
+    elif err.is_terminal and invocation.verbose is not False:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=err, transient=True) as bar:
+            task = bar.add_task("", total=None, rate="")
+            yield lambda done: bar.update(
+                task,
+                description=f"{done.step} {done.table or ''}",
+                completed=done.rows,
+                total=done.total,
+                rate=_rate(done.rows, done.bytes, done.seconds),
+            )
+    else:
+        yield None
+
+
+class _JSONLines:
+    """Writes a line for each step: for each table that it comes to, not for each batch."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, str | None] | None = None
+
+    def __call__(self, done: Done) -> None:
+        if (done.step, done.table) != self._last:
+            self._last = (done.step, done.table)
+            sys.stderr.write(json.dumps(asdict(done)) + "\n")
+
+
+def _ends(source: Datastore, target: Datastore | None, url: str) -> dict[str, Any]:
+    return {"source": location(source), "target": location(target) if target else "a new file"}
+
+
+def _document(report: LoadReport, ends: dict[str, Any], error: str = "") -> dict[str, Any]:
+    failed = {"error": {"class": "IncompleteLoadError", "message": error}} if error else {}
+    totals = {"rows": report.rows, "bytes": report.bytes, "complete": report.is_complete}
+    return {**failed, **ends, **totals, **asdict(report)}
+
+
+def _lines(report: LoadReport) -> Iterator[Any]:
+    moved = [table for table in report.tables if table.read]
+    yield grid(
+        (each.table, f"{each.read if report.dry_run else each.written:,} rows", _outcome(each))
+        for each in moved
+    )
+    for each in report.searches:
+        yield f"searches by {each.index}: {each.same} of {each.queries} find the same rows"
+    yield from (f"note: {note}" for note in report.notes)
+    yield from (f"not taken: {trouble}" for trouble in report.troubles)
+    done = "read, nothing written" if report.dry_run else "written"
+    rows = sum(table.read for table in moved) if report.dry_run else report.rows
+    rate = _rate(rows, report.bytes, report.seconds)
+    yield f"{rows:,} rows {done} in {report.seconds:.1f} s ({rate}); {_verdict(report)}"
+
+
+def _outcome(table: Any) -> str:
+    rejected = f"{table.rejected:,} not taken" if table.rejected else ""
+    digest = f"sha256 sum {table.target.sha256_sum[:16]}" if table.target else ""
+    return ", ".join(filter(None, (rejected, digest)))
+
+
+def _verdict(report: LoadReport) -> str:
+    if report.troubles:
+        return f"{sum(each.rows for each in report.troubles):,} rows were not taken"
+    if report.dry_run:
+        return "nothing is wrong with the values"
+    return {
+        "full": "all values are the same",
+        "count": "the counts are the same",
+        "none": "not compared",
+    }[report.verify]
+
+
+def _rate(rows: int, size: int, seconds: float) -> str:
+    elapsed = max(seconds, 0.001)
+    return f"{rows / elapsed:,.0f} rows/s, {size / elapsed / 1e6:,.1f} MB/s"
+
+
+def _verified(report: VerifyReport) -> Iterator[Any]:
+    yield grid(
+        (each.table, f"{each.read:,} rows", "same" if each.matches else f"{each.written:,} there")
+        for each in report.tables
+    )
+    for name in report.missing_tables:
+        yield f"table {name}: on one side alone"
+    for difference in report.differences:
+        yield from _told(difference)
+    for each in report.searches:
+        yield f"searches by {each.index}: {each.same} of {each.queries} find the same rows"
+    yield "the same" if report.is_same else "not the same"
+
+
+def _told(difference: Difference) -> Iterator[str]:
+    kinds = (
+        ("missing there", difference.missing),
+        ("only there", difference.extra),
+        ("different", difference.changed),
+    )
+    for what, keys in kinds:
+        if keys:
+            yield f"table {difference.table}, {what}: {'; '.join(keys)}"

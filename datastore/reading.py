@@ -1,0 +1,166 @@
+"""Rows on their way out of one table: streamed in batches of bounded size, each value looked at.
+
+A value that is not of its column's kind does not end the reading: it stays as it was found, and the
+batch says where it stands and what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+import sqlalchemy as sa
+
+from datastore.bulk import Values
+from datastore.errors import InvalidValueError
+from datastore.kinds import JSONKind, Kind
+from datastore.types import restored_json
+
+#: The most rows of a batch, and the bytes of texts and blobs after which it ends.
+ROWS = 4000
+BYTES = 4 * 2**20
+JSON = JSONKind()
+#: What not every engine takes stands in JSON only where one of these does: an escaped character, an
+#: integer of many digits, a number with an exponent.
+_NOT_PLAIN = re.compile(r"\\u|[0-9]{16}|[0-9][eE]")
+
+
+@dataclass(frozen=True)
+class TableReading:
+    """What is to be read: columns of a table, each with the kind that its values must be of.
+
+    With `after`, rows come in the order of the primary key, from behind that key (from the first
+    row for an empty one).
+    """
+
+    table: sa.Table
+    columns: tuple[sa.Column[Any], ...]
+    kinds: tuple[Kind[Any], ...]
+    after: tuple[Any, ...] | None = None
+
+    def statement(self, *columns: Any) -> sa.Select[*tuple[Any, ...]]:
+        """Select `columns` from the table, in the order that is asked for."""
+        statement: sa.Select[*tuple[Any, ...]] = sa.select(*columns).select_from(self.table)
+        if self.after is None:
+            return statement
+        key = list(self.table.primary_key)
+        if self.after:
+            values = [sa.literal(v, c.type) for v, c in zip(self.after, key, strict=True)]
+            statement = statement.where(sa.tuple_(*key) > sa.tuple_(*values))
+        return statement.order_by(*key)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A value that is not of its column's kind: its row in the batch, its column, and why."""
+
+    row: int
+    column: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as one sequence of values for each column; `unreadable` ones are as they were found."""
+
+    values: Values
+    unreadable: tuple[Unreadable, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.values[0])
+
+
+def json_document(text: str) -> Any:
+    """Read JSON; raise `InvalidValueError` for what is none, and for what not both engines take."""
+    try:
+        document = json.loads(text, parse_constant=_no_number, object_pairs_hook=_unique)
+    except InvalidValueError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InvalidValueError("expected JSON, found other text") from error
+    if document is None or not _NOT_PLAIN.search(text):
+        return document
+    return JSON.check(restored_json(document))
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise InvalidValueError("expected JSON, found NaN or infinity")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise InvalidValueError("expected JSON, found an object with a key that stands there twice")
+    return document
+
+
+#: Takes a whole column, or returns None where its values must be looked at one by one.
+ColumnReader: TypeAlias = Callable[[Sequence[Any]], Sequence[Any] | None]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the raw values of a column become those of its kind.
+
+    `one` raises `InvalidValueError`; it is not given None.
+    """
+
+    many: ColumnReader
+    one: Callable[[Any], Any]
+
+
+def taken_as_is(*classes: type) -> ColumnReader:
+    """Return what takes a column whose values are all of these classes, or None."""
+    wanted = frozenset((*classes, type(None)))
+    return lambda values: values if wanted.issuperset(map(type, values)) else None
+
+
+def read_batches(rows: Iterable[Sequence[Any]], readers: Sequence[Reader]) -> Iterator[Batch]:
+    """Cut raw rows into batches and read each of their values."""
+    for batch in _sized(rows):
+        columns: list[Sequence[Any]] = []
+        unreadable: list[Unreadable] = []
+        for number, raw in enumerate(zip(*batch, strict=True)):
+            columns.append(_column(raw, readers[number], number, unreadable))
+        yield Batch(columns, tuple(unreadable))
+
+
+def _column(
+    raw: Sequence[Any], reader: Reader, number: int, unreadable: list[Unreadable]
+) -> Sequence[Any]:
+    taken = reader.many(raw)
+    if taken is not None:
+        return taken
+    values = list(raw)
+    for row, value in enumerate(raw):
+        if value is None:
+            continue
+        try:
+            values[row] = reader.one(value)
+        except InvalidValueError as error:
+            unreadable.append(Unreadable(row, number, str(error)))
+    return values
+
+
+def _sized(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+    batch: list[Sequence[Any]] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += sum([_size(value) for value in row])
+        if len(batch) == ROWS or size >= BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _size(value: Any) -> int:
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return len(value)
+    return value.nbytes if kind is np.ndarray else 0

@@ -1,0 +1,104 @@
+"""Copies between databases, of either engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from datastore import migrate
+from datastore.engine import describe
+from datastore.errors import ConfigurationError, TransferError
+from datastore.settings import Settings
+from datastore.store import Datastore, load_metadata
+from datastore.transfer.equivalence import SearchSample, sample_searches
+from datastore.transfer.loading import load, rehearse
+from datastore.transfer.options import LoadOptions
+from datastore.transfer.plan import TableTransfer, plan
+from datastore.transfer.report import LoadReport
+from datastore.transfer.resuming import load_in_steps
+from datastore.transfer.source import DatabaseSource, snapshot
+
+
+def copy(
+    source: Datastore, target: Datastore | None, options: LoadOptions | None = None
+) -> LoadReport:
+    """Copy all rows of the tables that the settings' metadata and ours declare.
+
+    The source is read in one snapshot; both sides must be at one schema revision, and a target
+    without a schema is migrated first. Raises `TransferError` where nothing was copied. A report
+    that is not `is_complete` says which rows were left out. A dry run needs no target.
+    """
+    wanted = options or LoadOptions()
+    if target is None and not wanted.dry_run:
+        raise TransferError("expected a target, since this is no dry run")
+    if target is not None and _same_place(source, target):
+        raise TransferError("source and target are the same database")
+    metadata = metadata_of(source)
+    with snapshot(source) as there:
+        check_revision(there, target)
+        tables, notes = tables_of(there, source, metadata)
+        rows = DatabaseSource(there, source.backend, tables, describe(source.engine))
+        if target is None or wanted.dry_run:
+            report = rehearse(rows, wanted)
+        elif wanted.resume:
+            report = load_in_steps(target, rows, wanted, metadata)
+        else:
+            report = load(target, rows, wanted, metadata, _samples(there, metadata, wanted))
+    return replace(report, notes=(*notes, *report.notes))
+
+
+def metadata_of(store: Datastore) -> list[sa.MetaData]:
+    """Return the metadata of the store, and that of our own tables where it is another."""
+    default = Settings.model_fields["metadata"].default
+    try:
+        ours = load_metadata(store.settings.model_copy(update={"metadata": default}))
+    except ConfigurationError:  # a host may have our library without the repositories
+        return [store.metadata]
+    return [store.metadata] if ours is store.metadata else [store.metadata, ours]
+
+
+def tables_of(
+    connection: Connection, store: Datastore, metadata: Sequence[sa.MetaData]
+) -> tuple[list[TableTransfer], list[str]]:
+    """Return the tables to move, and a note for each that nothing declares."""
+    hidden = store.backend.search_objects(connection).tables | {migrate.VERSION_TABLE}
+    present = set(sa.inspect(connection).get_table_names()) - hidden
+    tables = plan(metadata, present)
+    left = sorted(present - {table.name for table in tables})
+    return tables, [
+        f"table {name} was left out: no metadata of the settings declares it" for name in left
+    ]
+
+
+def check_revision(connection: Connection, target: Datastore | None) -> None:
+    """Raise `TransferError` unless both are at one revision, or the target has no schema yet."""
+    ours, theirs = migrate.current(connection), target and target.schema().version
+    if theirs is None and ours == migrate.head():
+        return
+    if ours != theirs:
+        raise TransferError(
+            f"the source is at schema revision {ours or 'none'}, the target at "
+            f"{theirs or 'none'}, and this code at {migrate.head()}: run `datastore upgrade` on "
+            "both first"
+        )
+
+
+def _samples(
+    connection: Connection, metadata: Sequence[sa.MetaData], options: LoadOptions
+) -> list[SearchSample]:
+    return sample_searches(connection, metadata) if options.verify == "full" else []
+
+
+def _same_place(source: Datastore, target: Datastore) -> bool:
+    one, other = source.engine.url, target.engine.url
+    if source.engine is target.engine or not (one.database and other.database):
+        return source.engine is target.engine
+    with suppress(OSError):
+        return Path(one.database).samefile(other.database)
+    places = [(url.get_backend_name(), url.host, url.port, url.database) for url in (one, other)]
+    return places[0] == places[1] and one.database != ":memory:"

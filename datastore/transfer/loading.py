@@ -1,0 +1,292 @@
+"""Loading rows into a database: all of them or none, in one transaction.
+
+The schema is brought up to date in the same transaction, search indexes are made anew over all rows
+at its end, and what was written is compared with what was read before anything is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from datastore import migrate
+from datastore.backends.base import Backend
+from datastore.bulk import Values
+from datastore.errors import TransferError
+from datastore.schema import search_indexes
+from datastore.store import Datastore
+from datastore.transfer.digest import DigestSum, TableDigest
+from datastore.transfer.equivalence import SearchSample, compare_searches
+from datastore.transfer.options import LoadOptions
+from datastore.transfer.orphans import remove_orphans
+from datastore.transfer.plan import TableTransfer
+from datastore.transfer.prefetching import prefetched
+from datastore.transfer.progress import Meter
+from datastore.transfer.rejects import Rejects
+from datastore.transfer.report import LoadReport, SearchComparison, TableReport
+from datastore.transfer.source import DatabaseSource, Source
+from datastore.transfer.troubles import Troubles, key_text
+from datastore.transfer.upserting import Upserts
+from datastore.transfer.verification import digest_of
+from datastore.transfer.writing import TableWriter, Write, attempting, inserting
+from datastore.translation import translated
+
+#: How a schema comes to be in the target, within the transaction that rows are loaded in.
+Prepare = Callable[[Connection], None]
+
+
+class IncompleteLoadError(TransferError):
+    """Some rows could not be taken, or did not arrive as they were; `report` has the details."""
+
+    def __init__(self, report: LoadReport, done: str = "nothing was loaded") -> None:
+        super().__init__("; ".join([done, *_shortcomings(report)]))
+        self.report = report
+
+
+def _shortcomings(report: LoadReport) -> Iterator[str]:
+    yield from map(str, report.troubles)
+    for table in report.tables:
+        if not table.matches:
+            yield f"table {table.table}: what was written is not what was read"
+    for each in report.searches:
+        if each.same != each.queries:
+            wrong = each.queries - each.same
+            yield f"search index {each.index}: {wrong} of {each.queries} searches find other rows"
+
+
+class Transfer:
+    """The rows of a source on their way, and what is known of them."""
+
+    def __init__(self, source: Source, options: LoadOptions) -> None:
+        self.source, self.options = source, options
+        self.troubles = Troubles()
+        self.rejects = Rejects(options.rejects)
+        self.reports: dict[str, TableReport] = {}
+        self.digests: dict[str, DigestSum] = {}
+        counts = [source.count(table) for table in source.tables]
+        known = [count for count in counts if count is not None]
+        self.meter = Meter(options.progress, sum(known) if len(known) == len(counts) else None)
+
+    def write_table(self, table: TableTransfer, write: Write) -> None:
+        """Write one table."""
+        writer = TableWriter(table, self.troubles, self.rejects, write)
+        began, size = self.meter.seconds, self.meter.bytes
+        added = self.digests.setdefault(table.name, DigestSum(table.kinds))
+        read = 0
+        for batch in prefetched(self.source.batches(table, None)):
+            taken = writer.write(batch, partial(self.source.line, batch))
+            if self.options.verify == "full" and taken[0]:
+                added.add(taken)
+            read += len(batch)
+            self.meter.add(table.name, len(batch), size_of(batch.values))
+        self.reports[table.name] = TableReport(
+            table.name,
+            read,
+            writer.written,
+            writer.rejected,
+            self.meter.bytes - size,
+            self.meter.seconds - began,
+        )
+
+    def report(self) -> LoadReport:
+        """Return what was done so far."""
+        return LoadReport(
+            tuple(self.reports[table.name] for table in self.source.tables),
+            tuple(self.troubles),
+            tuple(self.source.notes),
+            verify=self.options.verify,
+            seconds=self.meter.seconds,
+            dry_run=self.options.dry_run,
+        )
+
+
+class Load(Transfer):
+    """One load into one target; what it does stands in the order of its methods."""
+
+    def __init__(
+        self,
+        target: Datastore,
+        source: Source,
+        options: LoadOptions,
+        samples: Sequence[SearchSample] = (),
+    ) -> None:
+        super().__init__(source, options)
+        self.target, self.samples = target, samples
+
+    @property
+    def backend(self) -> Backend:
+        """That of the target."""
+        return self.target.backend
+
+    def check_empty(self, connection: Connection) -> None:
+        """Refuse a target that holds rows, or take them away, as it was asked for."""
+        filled = [t for t in self.source.tables if _holds_rows(connection, t)]
+        if self.options.existing == "truncate":
+            for table in reversed(filled):
+                connection.execute(sa.delete(table.target))
+        elif filled and self.options.existing == "refuse":
+            names = ", ".join(table.name for table in filled)
+            raise TransferError(
+                f"the target holds rows already, in {names}: expected empty tables; choose to "
+                "upsert, to truncate or to resume",
+                table=filled[0].name,
+            )
+
+    def write_all(self, connection: Connection) -> None:
+        """Write every table."""
+        upserts = Upserts(connection) if self.options.existing == "upsert" else None
+        for table in self.source.tables:
+            insert = inserting(connection, self.backend, table)
+            write = upserts.writer(table) if upserts else insert
+            self.write_table(table, attempting(connection, self.backend, write))
+
+    def remove_orphans(self, connection: Connection) -> None:
+        """Take out what lost its parent, or never had one."""
+
+        def report(table: TableTransfer, row: Sequence[Any], reason: str) -> None:
+            key = key_text(table.key, [row[position] for position in table.key_positions])
+            self.troubles.add(table.name, None, reason, key)
+            self.rejects.add(table, row, None, reason)
+            self.digests[table.name].remove([[value] for value in row])
+            before = self.reports[table.name]
+            self.reports[table.name] = replace(
+                before, written=before.written - 1, rejected=before.rejected + 1
+            )
+
+        remove_orphans(connection, self.source.tables, report)
+
+    def verify(self, connection: Connection) -> LoadReport:
+        """Compare what stands in the target with what was read."""
+        searches: tuple[SearchComparison, ...] = ()
+        if self.options.verify != "none":
+            for table in self.source.tables:
+                self.meter.step("verify", table.name)
+                self.reports[table.name] = self._verified(connection, table)
+        if self.options.verify == "full":
+            searches = compare_searches(connection, self.samples)
+        return replace(self.report(), searches=searches)
+
+    def _verified(self, connection: Connection, table: TableTransfer) -> TableReport:
+        report = self.reports[table.name]
+        if self.options.existing == "upsert":  # each batch was compared as it was written
+            return report
+        there = DatabaseSource(connection, self.backend, [as_written(table)])
+        if self.options.verify == "count":
+            return replace(report, matches=there.count(there.tables[0]) == report.written)
+        read = self.digests[table.name].result()
+        found: TableDigest = digest_of(there, there.tables[0])
+        return replace(report, source=read, target=found, matches=read == found)
+
+
+def load_at_once(load: Load, connection: Connection, metadata: Sequence[sa.MetaData]) -> LoadReport:
+    """Load within the transaction of `connection`; an error means that it is to be undone."""
+    load.backend.take_time(connection)
+    load.check_empty(connection)
+    tables = [table.target for table in load.source.tables]
+    with loading(load, connection, tables, metadata):
+        load.write_all(connection)
+        load.remove_orphans(connection)
+        load.source.finish()
+        if load.troubles and load.options.on_error == "stop":
+            raise IncompleteLoadError(load.report())
+        load.meter.step("index")
+    load.backend.reset_identities(connection, tables)
+    report = load.verify(connection)
+    arrived = replace(report, troubles=())
+    if not arrived.is_complete:
+        raise IncompleteLoadError(report)
+    return report
+
+
+@contextmanager
+def loading(
+    load: Load, connection: Connection, tables: Sequence[sa.Table], metadata: Sequence[sa.MetaData]
+) -> Iterator[None]:
+    """Make many rows fast to load; a few more rows are better indexed as they come."""
+    if load.options.existing == "upsert":
+        yield
+        return
+    names = {(table.name, table.schema) for table in tables}
+    definitions = [
+        index.definition
+        for each in metadata
+        for index in search_indexes(each)
+        if (index.table.name, index.table.schema) in names
+    ]
+    with load.backend.loading(connection, tables, definitions):
+        yield
+
+
+def load(
+    target: Datastore,
+    source: Source,
+    options: LoadOptions,
+    metadata: Sequence[sa.MetaData],
+    samples: Sequence[SearchSample] = (),
+) -> LoadReport:
+    """Load all of `source` into `target`, whose schema is upgraded first.
+
+    Raises `IncompleteLoadError`, a `TransferError`, where a row cannot be taken and `on_error` is
+    "stop", or where what arrived is not what was sent; nothing is changed then.
+    """
+    work = Load(target, source, options, samples)
+    try:
+        with translated(target.backend), migrate.upgraded(target.engine, target.metadata) as there:
+            create_missing(there, source.tables, metadata)
+            report = load_at_once(work, there, metadata)
+    finally:
+        work.rejects.close()
+    work.meter.step("optimize")
+    target.optimize()
+    return replace(report, seconds=work.meter.seconds)
+
+
+def rehearse(source: Source, options: LoadOptions) -> LoadReport:
+    """Read everything and check each value; what the database would say of it stays unknown."""
+    work = Transfer(source, options)
+    for table in source.tables:
+        work.write_table(table, lambda _: None)
+    source.finish()
+    return work.report()
+
+
+def create_missing(
+    connection: Connection, tables: Sequence[TableTransfer], metadata: Sequence[sa.MetaData]
+) -> None:
+    """Create the tables that no migration of ours makes: those of the host."""
+    present = set(sa.inspect(connection).get_table_names())
+    wanted = {table.name for table in tables if table.target.schema is None} - present
+    for each in metadata:
+        missing = [table for name, table in each.tables.items() if name in wanted]
+        each.create_all(connection, tables=missing, checkfirst=True)
+
+
+def as_written(table: TableTransfer) -> TableTransfer:
+    """Return a table to be read where it was written to."""
+    return replace(table, source=table.target)
+
+
+def _holds_rows(connection: Connection, table: TableTransfer) -> bool:
+    first = sa.select(sa.literal(1)).select_from(table.target).limit(1)
+    return connection.execute(first).first() is not None
+
+
+def size_of(values: Values) -> int:
+    """Return about how many bytes values take: text by its characters, numbers by eight."""
+    return sum(map(_column_size, values))
+
+
+def _column_size(values: Sequence[Any]) -> int:
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, np.ndarray):
+        return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+    if isinstance(first, str | bytes):
+        return sum(len(value) for value in values if isinstance(value, str | bytes))
+    return 8 * len(values)

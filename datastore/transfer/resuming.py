@@ -1,0 +1,248 @@
+"""Loading in steps, each committed together with how far it went, so that a killed load goes on.
+
+A table in the target says so while the load lasts, and goes with its last step. Search indexes are
+kept up to date row by row, since anybody may search meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from datastore import migrate
+from datastore.backends.base import Access
+from datastore.engine import access_engine
+from datastore.errors import TransferError
+from datastore.reading import Batch
+from datastore.store import Datastore
+from datastore.transfer.digest import DigestSum
+from datastore.transfer.equivalence import SearchSample
+from datastore.transfer.loading import (
+    IncompleteLoadError,
+    Load,
+    as_written,
+    create_missing,
+    size_of,
+)
+from datastore.transfer.options import LoadOptions
+from datastore.transfer.plan import TableTransfer
+from datastore.transfer.prefetching import prefetched
+from datastore.transfer.report import LoadReport, TableReport
+from datastore.transfer.source import DatabaseSource, Position, Source, snapshot
+from datastore.transfer.verification import digest_of
+from datastore.transfer.writing import TableWriter, attempting, inserting
+from datastore.translation import translated
+from datastore.types import JSONDocument, Text
+
+_metadata = sa.MetaData()
+#: How far each table went. `sum` is that of the digest of the rows that were written.
+steps = sa.Table(
+    "datastore_transfer",
+    _metadata,
+    sa.Column("table_name", Text(), primary_key=True),
+    sa.Column("source", Text(), nullable=False),
+    sa.Column("read", sa.BigInteger(), nullable=False),
+    sa.Column("written", sa.BigInteger(), nullable=False),
+    sa.Column("key", JSONDocument(), nullable=False),
+    sa.Column("sum", Text(), nullable=False),
+    sa.Column("done", sa.Boolean(), nullable=False),
+)
+
+
+class SteppedLoad(Load):
+    """A load whose batches are committed one by one."""
+
+    def run(self, metadata: Sequence[sa.MetaData]) -> LoadReport:
+        """Go on from where the last one ended, to the end."""
+        _refuse_cycles(self.source.tables)
+        with self._changing() as connection:
+            create_missing(connection, self.source.tables, metadata)
+            steps.create(connection, checkfirst=True)
+            self._begin(connection)
+        for table in self.source.tables:
+            self._load_table(table)
+        self.source.finish()
+        return self._end()
+
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        with (
+            translated(self.backend),
+            migrate.upgraded(self.target.engine, self.target.metadata) as c,
+        ):
+            self.backend.take_time(c)
+            yield c
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        engine = access_engine(self.target.engine, Access.WRITE)
+        with translated(self.backend), self.backend.writing(), engine.begin() as connection:
+            self.backend.take_time(connection)
+            yield connection
+
+    def _begin(self, connection: Connection) -> None:
+        """Write down that a load begins, or see that it is this one that goes on."""
+        others = sa.select(steps.c.source).where(steps.c.source != self.source.identity)
+        if connection.execute(others.limit(1)).first() is not None:
+            raise TransferError(
+                "the target is in the midst of a load from another source: resume that one, or "
+                "empty the target"
+            )
+        known = set(connection.execute(sa.select(steps.c.table_name)).scalars())
+        if not known:
+            self.check_empty(connection)
+        fresh = {"source": self.source.identity, "read": 0, "written": 0, "sum": "0", "done": False}
+        for table in self.source.tables:
+            if table.name not in known:
+                connection.execute(steps.insert(), {**fresh, "table_name": table.name, "key": []})
+
+    def _step(self, table: TableTransfer) -> Any:
+        with snapshot(self.target) as connection:
+            found = sa.select(steps).where(steps.c.table_name == table.name)
+            return connection.execute(found).one()
+
+    def _load_table(self, table: TableTransfer) -> None:
+        step = self._step(table)
+        added = DigestSum(table.kinds, step.written, int(step.sum, 16))
+        self.digests[table.name] = added
+        self.reports[table.name] = TableReport(table.name, step.read, step.written)
+        self.meter.rows += step.read
+        if step.done:
+            return
+        position = Position(step.read, _key_of(table, step.key)) if table.key else None
+        if position is None:
+            self._load_batches(table, list(self.source.batches(table, None)), done=True)
+            return
+        for batch in prefetched(self.source.batches(table, position)):
+            self._load_batches(table, [batch])
+        self._load_batches(table, [], done=True)
+
+    def _load_batches(
+        self, table: TableTransfer, batches: Sequence[Batch], done: bool = False
+    ) -> None:
+        """Write batches, and how far that goes, in one transaction."""
+        report, began = self.reports[table.name], self.meter.seconds
+        with self._writing() as connection:
+            write = attempting(connection, self.backend, inserting(connection, self.backend, table))
+            writer = TableWriter(table, self.troubles, self.rejects, write)
+            key: Any = None
+            for batch in batches:
+                taken = writer.write(batch, partial(self.source.line, batch))
+                self.digests[table.name].add(taken)
+                key = [batch.values[position][-1] for position in table.key_positions]
+                self.meter.add(table.name, len(batch), size_of(batch.values))
+            if self.troubles and self.options.on_error == "stop":
+                raise TransferError("; ".join(map(str, self.troubles)), table=table.name)
+            report = replace(
+                report,
+                read=report.read + sum(map(len, batches)),
+                written=report.written + writer.written,
+                rejected=report.rejected + writer.rejected,
+                bytes=report.bytes + sum(size_of(batch.values) for batch in batches),
+                seconds=report.seconds + self.meter.seconds - began,
+            )
+            self._note(connection, table, report, key, done)
+        self.reports[table.name] = report
+
+    def _note(
+        self,
+        connection: Connection,
+        table: TableTransfer,
+        report: TableReport,
+        key: Any,
+        done: bool,
+    ) -> None:
+        values: dict[str, Any] = {
+            "read": report.read,
+            "written": report.written,
+            "sum": self.digests[table.name].result().sha256_sum,
+            "done": done,
+        }
+        if key is not None:
+            values["key"] = _key_as_json(table, key)
+        connection.execute(
+            sa.update(steps).where(steps.c.table_name == table.name).values(**values)
+        )
+
+    def _end(self) -> LoadReport:
+        with self._changing() as connection:
+            self.backend.reset_identities(connection, [t.target for t in self.source.tables])
+            report = self.verify(connection)
+            if not replace(report, troubles=()).is_complete:
+                raise IncompleteLoadError(report, "the load is not right")
+            steps.drop(connection)
+        return report
+
+
+def load_in_steps(
+    target: Datastore,
+    source: Source,
+    options: LoadOptions,
+    metadata: Sequence[sa.MetaData],
+    samples: Sequence[SearchSample] = (),
+) -> LoadReport:
+    """Load with commits in between; called again after an interruption, go on from there.
+
+    Raises `TransferError` for a target that holds other rows, and `IncompleteLoadError` where what
+    arrived is not what was sent: what was committed stays then.
+    """
+    if (report := _nothing_to_do(target, source, options)) is not None:
+        return report
+    work = SteppedLoad(target, source, options, samples)
+    try:
+        report = work.run(metadata)
+    finally:
+        work.rejects.close()
+    work.meter.step("optimize")
+    target.optimize()
+    return replace(report, seconds=work.meter.seconds)
+
+
+def _nothing_to_do(target: Datastore, source: Source, options: LoadOptions) -> LoadReport | None:
+    """Return a report if no load is under way, and the target holds the very rows of the source."""
+    with snapshot(target) as connection:
+        present = set(sa.inspect(connection).get_table_names())
+        if steps.name in present or not {table.target.name for table in source.tables} <= present:
+            return None
+        there = DatabaseSource(connection, target.backend, [as_written(t) for t in source.tables])
+        if not any(there.count(table) for table in there.tables):
+            return None
+        reports = []
+        for table, own in zip(source.tables, there.tables, strict=True):
+            read, found = digest_of(source, table), digest_of(there, own)
+            if read != found:
+                return None
+            reports.append(TableReport(table.name, read.rows, 0, source=read, target=found))
+    source.finish()
+    return LoadReport(tuple(reports), notes=("the target held all rows already",))
+
+
+def _refuse_cycles(tables: Sequence[TableTransfer]) -> None:
+    before: set[str] = set()
+    for table in tables:
+        before.add(table.target.fullname)
+        for key in table.target.foreign_key_constraints:
+            parent = key.referred_table.fullname
+            later = {each.target.fullname for each in tables} - before
+            if parent in later or parent == table.target.fullname:
+                raise TransferError(
+                    f"tables {table.name} and {parent} refer to each other, so that they cannot "
+                    "be loaded in steps: load without --resume",
+                    table=table.name,
+                )
+
+
+def _key_as_json(table: TableTransfer, key: Sequence[Any]) -> list[Any]:
+    kinds = [table.kinds[position] for position in table.key_positions]
+    return [kind.to_json(value) for kind, value in zip(kinds, key, strict=True)]
+
+
+def _key_of(table: TableTransfer, written: Sequence[Any]) -> tuple[Any, ...]:
+    kinds = [table.kinds[position] for position in table.key_positions]
+    return tuple(kind.from_json(item) for kind, item in zip(kinds, written, strict=False))

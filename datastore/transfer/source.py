@@ -1,0 +1,99 @@
+"""Where rows come from: the contract that a database and a file fulfil alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from datastore.backends.base import Access, Backend
+from datastore.engine import access_engine
+from datastore.reading import Batch, TableReading
+from datastore.store import Datastore
+from datastore.transfer.plan import TableTransfer
+from datastore.translation import translated
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a table was read: how many of its rows, and the primary key of the last of them."""
+
+    rows: int = 0
+    key: tuple[Any, ...] = ()
+
+
+class Source(Protocol):
+    """Tables, and their rows in batches. Tables are read one after the other, in their order.
+
+    `identity` tells this source from others, and is the same whenever it is opened again; it holds
+    no password. `notes` say what a reader of a report should know.
+    """
+
+    identity: str
+    tables: Sequence[TableTransfer]
+    notes: Sequence[str]
+
+    def count(self, table: TableTransfer) -> int | None:
+        """Return how many rows a table has, None where that is not known yet."""
+
+    def batches(self, table: TableTransfer, position: Position | None) -> Iterator[Batch]:
+        """Read the rows of a table, from behind a position in an order that is always the same.
+
+        Without a position all rows are read, in any order.
+        """
+        ...
+
+    def line(self, batch: Batch, row: int) -> int | None:
+        """Return the line of a file that a row of a batch stands on; None for a database."""
+
+    def finish(self) -> None:
+        """Raise `TransferError` unless all was read as it was written; called before a commit."""
+
+
+class DatabaseSource:
+    """The rows of a database, in the one snapshot of a connection."""
+
+    notes: Sequence[str] = ()
+
+    def __init__(
+        self,
+        connection: Connection,
+        backend: Backend,
+        tables: Sequence[TableTransfer],
+        identity: str = "",
+    ) -> None:
+        self._connection = connection
+        self._backend = backend
+        self.tables = tables
+        self.identity = identity
+
+    def count(self, table: TableTransfer) -> int:
+        """Count the rows."""
+        counted = sa.select(sa.func.count()).select_from(table.source)
+        return int(self._connection.execute(counted).scalar_one())
+
+    def batches(self, table: TableTransfer, position: Position | None) -> Iterator[Batch]:
+        """Read rows as they are stored, by their primary key if there is a position."""
+        columns = tuple(table.source.c[name] for name in table.columns)
+        after = None if position is None else position.key
+        reading = TableReading(table.source, columns, table.kinds, after)
+        return self._backend.read(self._connection, reading)
+
+    def line(self, batch: Batch, row: int) -> None:
+        """Return None: a database has no lines."""
+
+    def finish(self) -> None:
+        """Do nothing: a snapshot is always whole."""
+
+
+@contextmanager
+def snapshot(store: Datastore) -> Iterator[Connection]:
+    """Give a connection that sees one state of the database for as long as it is needed."""
+    engine = access_engine(store.engine, Access.READ)
+    with translated(store.backend), engine.begin() as connection:
+        store.backend.take_time(connection)
+        yield connection

@@ -1,0 +1,126 @@
+"""Rows that take the place of those with the same key.
+
+Where the primary key is a number that databases make by themselves, two databases gave the same
+number to different rows. Such a table is matched by its unique key instead; its rows keep the
+numbers that they have in the target, and what refers to them is led there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from datastore.bulk import Values
+from datastore.errors import TransferError
+from datastore.sql import upsert
+from datastore.transfer.digest import DigestSum
+from datastore.transfer.plan import TableTransfer
+from datastore.transfer.writing import Write
+
+#: Rows that are looked up by one statement.
+ROWS = 200
+
+
+class Upserts:
+    """Upserts into several tables, parents first."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        #: For each table the numbers of rows that are others in the target, in memory: a number
+        #: that is the same on both sides takes no place.
+        self._numbers: dict[str, dict[Any, Any]] = defaultdict(dict)
+
+    def writer(self, table: TableTransfer) -> Write:
+        """Return what writes rows of a table."""
+        if not table.key:
+            raise TransferError(
+                f"table {table.name} has no primary key, by which its rows could be matched",
+                table=table.name,
+            )
+        return lambda values: self._write(table, values)
+
+    def _write(self, table: TableTransfer, values: Values) -> None:
+        given = self._led(table, values)
+        number, key = number_and_key(table)
+        columns = [name for name in table.columns if name != number]
+        target = table.target
+        statement = upsert(
+            target,
+            key=[target.c[name] for name in key],
+            update=[target.c[name] for name in columns if name not in key],
+        )
+        rows = [dict(zip(table.columns, row, strict=True)) for row in zip(*given, strict=True)]
+        parameters = [{name: row[name] for name in columns} for row in rows]
+        self._connection.execute(statement, parameters)
+        for start in range(0, len(rows), ROWS):
+            self._settle(table, rows[start : start + ROWS])
+
+    def _led(self, table: TableTransfer, values: Values) -> Values:
+        """Return values in which references lead to the numbers of the target."""
+        led = list(values)
+        for column in table.target.columns:
+            for foreign_key in column.foreign_keys:
+                parent = foreign_key.column
+                numbers = self._numbers.get(parent.table.fullname)
+                if numbers and (parent.name,) == _names(parent.table.primary_key):
+                    position = table.columns.index(column.name)
+                    led[position] = [numbers.get(value, value) for value in led[position]]
+        return led
+
+    def _settle(self, table: TableTransfer, rows: Sequence[dict[str, Any]]) -> None:
+        """Read what was written, remember its numbers, and compare the rest."""
+        number, key = number_and_key(table)
+        by_key = {tuple(row[name] for name in key): row for row in rows}  # the last one wins
+        columns = [table.target.c[name] for name in table.columns]
+        keys = sa.tuple_(*(table.target.c[name] for name in key))
+        found = self._connection.execute(sa.select(*columns).where(keys.in_(list(by_key))))
+        there = {tuple(row[name] for name in key): dict(row) for row in found.mappings()}
+        if number is not None:
+            self._remember(table, number, by_key, there)
+        if _digest(table, by_key, number) != _digest(table, there, number):
+            raise TransferError(
+                f"table {table.name}: what was written is not what was read", table=table.name
+            )
+
+    def _remember(
+        self,
+        table: TableTransfer,
+        number: str,
+        given: dict[tuple[Any, ...], dict[str, Any]],
+        there: dict[tuple[Any, ...], dict[str, Any]],
+    ) -> None:
+        for key, row in given.items():
+            if row[number] != there[key][number]:
+                self._numbers[table.name][row[number]] = there[key][number]
+
+
+def number_and_key(table: TableTransfer) -> tuple[str | None, tuple[str, ...]]:
+    """Return the column that databases number by themselves, if any, and the key to match by."""
+    primary = list(table.target.primary_key)
+    unique = sorted(
+        _names(constraint.columns)
+        for constraint in table.target.constraints
+        if isinstance(constraint, sa.UniqueConstraint)
+    )
+    alone = len(primary) == 1 and isinstance(primary[0].identity, sa.Identity)
+    if alone and unique:
+        return primary[0].name, unique[0]
+    return None, table.key
+
+
+def _names(columns: Any) -> tuple[str, ...]:
+    return tuple(column.name for column in columns)
+
+
+def _digest(
+    table: TableTransfer, rows: dict[tuple[Any, ...], dict[str, Any]], number: str | None
+) -> Any:
+    places = [place for place, name in enumerate(table.columns) if name != number]
+    added = DigestSum([table.kinds[place] for place in places])
+    if rows:
+        added.add([[row[table.columns[place]] for row in rows.values()] for place in places])
+    return added.result()
