@@ -15,14 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from datastore import Datastore
-from repositories import (
-    Chunk,
-    ChunkRepository,
-    Entity,
-    GraphRepository,
-    MemoryManager,
-    Relationship,
-)
+from repositories import Chunk, Entity, GraphRepository, MemoryManager, Relationship
 
 
 class WordHashes:
@@ -45,9 +38,9 @@ class Agent:
 
     def __init__(self, store: Datastore, name: str) -> None:
         self.embedder = WordHashes()
-        self.chunks = ChunkRepository(store, namespace=name)
-        self.graph = GraphRepository(store, namespace=name)
         self.memory = MemoryManager(store, self.embedder, namespace=name)
+        self.chunks = self.memory.chunks
+        self.graph = GraphRepository(store, namespace=name)
 
     def learn(self, topic: str, *notes: str) -> None:
         """Keep notes, and which topic they are about; the same ones again change nothing."""

@@ -31,7 +31,7 @@ def test_an_agent_remembers(migrated_url: str, times: int) -> None:
         output = run(migrated_url, "examples/agent_memory.py")
     first, second = output.split("where is")
     assert "Green tea wants water of 80 degrees." in first.splitlines()[1]
-    assert "The kettle stands on the left shelf.  (graph)" in second
+    assert "The kettle stands on the left shelf.  (vector, graph)" in second
 
 
 def test_a_host_has_its_tables_and_history_beside_ours(migrated_url: str) -> None:
