@@ -1,7 +1,8 @@
 """Fixtures: every contract test runs on each backend, on a real and fresh database.
 
 `--datastore-url` points the suite at a PostgreSQL server of yours (it makes and drops databases of
-its own there) instead of one that it starts itself; `--require-all` turns skips into failures.
+its own there) instead of those that it starts itself; `--require-all` turns skips into failures.
+Folders are run by a process for each core, each with a server of its own.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ SETTINGS_PREFIXES = ("DATASTORE_", "PG_", "SQLITE_", "DATABASE_URL")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--datastore-url", help="a PostgreSQL server to test on, as a URL")
     parser.addoption("--require-all", action="store_true", help="a skipped test is a failure")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run files that are named one by one in this process, which is ready at once."""
+    files = [Path(argument.partition("::")[0]).is_file() for argument in config.args]
+    return 0 if files and all(files) else None
 
 
 @pytest.hookimpl(wrapper=True)

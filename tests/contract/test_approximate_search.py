@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,10 +51,10 @@ def vectors(count: int, seed: int, dimensions: int = DIMENSIONS) -> FloatVector:
 STORED, QUERIES = vectors(ROWS, 1), vectors(20, 2)
 
 
-@pytest.fixture
-def store(database_url: str) -> Iterator[Datastore]:
+@contextmanager
+def filled(url: str) -> Iterator[Datastore]:
     """Four thousand vectors, and a limit for exact search that some hundred rows are above."""
-    settings = Settings.load(url=database_url, search={"exact_floats": 100 * DIMENSIONS})
+    settings = Settings.load(url=url, search={"exact_floats": 100 * DIMENSIONS})
     with (
         Datastore.open(settings) as opened,
         Datastore(opened.engine, metadata=metadata, settings=settings) as store,
@@ -66,6 +68,39 @@ def store(database_url: str) -> Iterator[Datastore]:
             ],
         )
         store.optimize()
+        yield store
+
+
+@pytest.fixture(scope="module")
+def filled_stores(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Datastore]]:
+    """A store on each backend, filled when it is asked for and then kept."""
+    with ExitStack() as stack:
+
+        @cache
+        def filled_store(backend_name: str) -> Datastore:
+            url = f"sqlite:///{tmp_path_factory.mktemp('filled') / 'store.db'}"
+            if backend_name == "postgresql":
+                databases = request.getfixturevalue("postgres_databases")
+                name = databases.create()
+                stack.callback(databases.drop, name)
+                url = databases.url(name)
+            return stack.enter_context(filled(url))
+
+        yield filled_store
+
+
+@pytest.fixture
+def store(filled_stores: Callable[[str], Datastore], backend_name: str) -> Datastore:
+    """A store that others read too."""
+    return filled_stores(backend_name)
+
+
+@pytest.fixture
+def own_store(database_url: str) -> Iterator[Datastore]:
+    """A store to be written to."""
+    with filled(database_url) as store:
         yield store
 
 
@@ -109,11 +144,11 @@ def test_exact_is_exact(store: Datastore) -> None:
         assert found(store, query, exact=True) == exactly(query)
 
 
-def test_below_the_limit_every_distance_is_computed(store: Datastore) -> None:
-    store.execute(notes.delete().where(notes.c.id > 100))
-    store.optimize()
-    assert method(store) == "exact"
-    assert found(store, QUERIES[0]) == exactly(QUERIES[0], slice(0, 100))
+def test_below_the_limit_every_distance_is_computed(own_store: Datastore) -> None:
+    own_store.execute(notes.delete().where(notes.c.id > 100))
+    own_store.optimize()
+    assert method(own_store) == "exact"
+    assert found(own_store, QUERIES[0]) == exactly(QUERIES[0], slice(0, 100))
 
 
 def test_distances_are_those_of_the_stored_vectors(store: Datastore) -> None:
@@ -160,31 +195,31 @@ def test_other_metrics_are_right(store: Datastore, metric: str) -> None:
     assert recall(store, metric=metric) >= 0.95
 
 
-def test_changes_are_found_at_once(store: Datastore) -> None:
+def test_changes_are_found_at_once(own_store: Datastore) -> None:
     fresh = vectors(3, 7)
-    store.execute(notes.insert(), {"id": 9001, "kind": 2, "embedding": fresh[0]})
-    assert found(store, fresh[0])[0] == 9001
-    store.execute(notes.update().where(notes.c.id == 9001).values(embedding=fresh[1]))
-    assert found(store, fresh[1])[0] == 9001
-    store.execute(notes.delete().where(notes.c.id == 9001))
-    assert 9001 not in found(store, fresh[1])
+    own_store.execute(notes.insert(), {"id": 9001, "kind": 2, "embedding": fresh[0]})
+    assert found(own_store, fresh[0])[0] == 9001
+    own_store.execute(notes.update().where(notes.c.id == 9001).values(embedding=fresh[1]))
+    assert found(own_store, fresh[1])[0] == 9001
+    own_store.execute(notes.delete().where(notes.c.id == 9001))
+    assert 9001 not in found(own_store, fresh[1])
 
 
-def test_a_transaction_sees_its_own_changes_and_nobody_elses(store: Datastore) -> None:
+def test_a_transaction_sees_its_own_changes_and_nobody_elses(own_store: Datastore) -> None:
     (vector,) = vectors(1, 7)
-    with store.transaction() as transaction:
+    with own_store.transaction() as transaction:
         transaction.execute(notes.insert(), {"id": 9001, "kind": 2, "embedding": vector})
         assert found(transaction, vector)[0] == 9001
-        assert 9001 not in found(store, vector)
+        assert 9001 not in found(own_store, vector)
         transaction.rollback()
-    assert 9001 not in found(store, vector)
+    assert 9001 not in found(own_store, vector)
 
 
-def test_rows_without_a_vector_are_no_hits(store: Datastore) -> None:
-    store.execute(notes.insert(), {"id": 9001, "kind": 2, "embedding": None})
-    store.execute(notes.update().where(notes.c.id == 1).values(embedding=None))
-    store.optimize()
-    hits = found(store, STORED[0], ROWS)
+def test_rows_without_a_vector_are_no_hits(own_store: Datastore) -> None:
+    own_store.execute(notes.insert(), {"id": 9001, "kind": 2, "embedding": None})
+    own_store.execute(notes.update().where(notes.c.id == 1).values(embedding=None))
+    own_store.optimize()
+    hits = found(own_store, STORED[0], ROWS)
     assert len(hits) == ROWS - 1
     assert not {1, 9001} & set(hits)
 
@@ -205,18 +240,18 @@ def test_nearest_says_in_a_column_whether_an_index_chose(store: Datastore) -> No
     assert [row["other"] for row in rows] == exactly(-QUERIES[0], limit=5)
 
 
-def test_models_stand_side_by_side(store: Datastore) -> None:
+def test_models_stand_side_by_side(own_store: Datastore) -> None:
     """Of the same rows, of other lengths, each searched through an index of its own."""
     others = vectors(ROWS, 3, 96)
     for model, stored in (("a'b", STORED), ("other", others)):
-        store.insert_many(
+        own_store.insert_many(
             vectors_of,
             [{"note": n, "model": model, "vector": v} for n, v in enumerate(stored, 1)],
         )
-    store.optimize()
+    own_store.optimize()
     for model, stored in (("a'b", STORED), ("other", others)):
         hits = nearest(by_model, stored[41], LIMIT, model=model, filter=notes.c.kind >= 0)
-        rows = store.query(sa.select(hits).order_by(hits.c.rank))
+        rows = own_store.query(sa.select(hits).order_by(hits.c.rank))
         assert rows[0]["id"] == 42
         assert rows[0]["approximate"]
         assert rows[0]["distance"] == pytest.approx(0, abs=1e-6)
@@ -251,12 +286,12 @@ def test_real_embeddings_are_found(migrated_url: str) -> None:
     assert np.mean(shares) >= 0.98
 
 
-def test_a_filter_may_speak_of_any_other_table(store: Datastore) -> None:
+def test_a_filter_may_speak_of_any_other_table(own_store: Datastore) -> None:
     """No part of the statement hides a table of the host's."""
     others = sa.MetaData()
     for name in ("given", "graph", "candidates", "chosen", "few", "found", "measured", "top"):
         other = sa.Table(name, others, sa.Column("key", sa.Integer, primary_key=True))
-        other.create(store.engine)
-        store.execute(other.insert(), [{"key": key} for key in range(1, 2001)])
+        other.create(own_store.engine)
+        own_store.execute(other.insert(), [{"key": key} for key in range(1, 2001)])
         filter = notes.c.id.in_(sa.select(other.c.key))
-        assert max(found(store, QUERIES[0], 20, filter=filter)) <= 2000
+        assert max(found(own_store, QUERIES[0], 20, filter=filter)) <= 2000

@@ -18,6 +18,8 @@ from tests.real_data import DATA, judgements, needs_real_data, records
 
 pytestmark = [needs_real_data, pytest.mark.optional]
 
+#: A quarter of the Rust RFCs.
+PART = "text/2"
 #: Of the data's README: exact vector search, all judgements.
 VECTOR_NDCG = 0.4996
 
@@ -96,16 +98,15 @@ def test_hybrid_search_is_better_than_its_parts(
 def test_a_markdown_corpus_is_indexed_once_and_searched(
     store: Datastore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for file in records("markdown/rust-rfcs.jsonl.gz"):
+    files = [file for file in records("markdown/rust-rfcs.jsonl.gz") if PART in file["path"]]
+    for file in files:
         path = tmp_path / "rfcs" / file["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file["content"], newline="")
     monkeypatch.chdir(tmp_path)
     memory = MemoryManager(store)
     first, second = memory.index("rfcs"), memory.index("rfcs")
-    assert (
-        first.counts["added"] == second.counts["unchanged"] == 653
-    )  # one of the 654 lies in a hidden folder
+    assert first.counts["added"] == second.counts["unchanged"] == len(files) > 100
     assert first.chunks == second.chunks == memory.chunks.count()
     hits = memory.search("non lexical lifetimes borrow checker", path="rfcs/text/2094")
     assert {hit.row.path for hit in hits} == {"rfcs/text/2094-nll.md"}
@@ -116,18 +117,18 @@ def test_a_markdown_corpus_is_indexed_once_and_searched(
 
 def test_awkward_strings_are_stored_exactly_and_searched_for(store: Datastore) -> None:
     strings = json.loads((DATA / "strings" / "blns.json").read_text(encoding="utf-8"))
-    chunks = ChunkRepository(store, namespace="'; DROP TABLE chunks; --")
-    chunks.add_many(
+    namespace = "'; DROP TABLE chunks; --"
+    ChunkRepository(store, namespace).add_many(
         Chunk(f"{n}-{text}", text, 1, 1, text, [n + 1, 1], {text: [text]})
         for n, text in enumerate(strings)
     )
-    for n, text in enumerate(strings):
-        chunk = chunks.get(f"{n}-{text}")
-        assert (chunk.path, chunk.content, chunk.metadata) == (text, text, {text: [text]})
-        assert chunk in chunks.by_path(text)
-        assert all(
-            hit.row.path.startswith(text)
-            for hit in MemoryManager(store, namespace=chunks.namespace).search(text, path=text)
-        )
-        chunks.search(text, embedding=[1, 1], filter={"path": text}, limit=3)
-    assert chunks.count() == len(strings)
+    memory = MemoryManager(store, namespace=namespace)
+    with store.transaction(read_only=True) as transaction:
+        chunks = ChunkRepository(transaction, namespace)
+        for n, text in enumerate(strings):
+            chunk = chunks.get(f"{n}-{text}")
+            assert (chunk.path, chunk.content, chunk.metadata) == (text, text, {text: [text]})
+            assert chunk in chunks.by_path(text)
+            assert all(hit.row.path.startswith(text) for hit in memory.search(text, path=text))
+            chunks.search(text, embedding=[1, 1], filter={"path": text}, limit=3)
+        assert chunks.count() == len(strings)
