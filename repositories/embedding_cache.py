@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import sqlalchemy as sa
 
 from datastore import Datastore, Text, Transaction, each, upsert
@@ -21,6 +22,8 @@ from repositories.tables import embedding_cache
 
 #: How many vectors are kept: 120 MB of 1,536 dimensions, 30 MB of 384.
 MOST = 20_000
+#: How a vector is kept.
+FLOATS = np.dtype("<f4")
 
 _cache = embedding_cache.c
 _MODEL = sa.bindparam("of_model", type_=Text())
@@ -69,16 +72,17 @@ class EmbeddingCache:
         self, model: str, dimensions: int | None, hashes: Sequence[str]
     ) -> dict[str, FloatVector]:
         rows = self._store.query(_FIND, {"of_model": model, "hashes": hashes})
+        found = {row["content_hash"]: np.frombuffer(row["embedding"], FLOATS) for row in rows}
         return {
-            row["content_hash"]: row["embedding"]
-            for row in rows
-            if dimensions is None or row["embedding"].size == dimensions
+            key: vector
+            for key, vector in found.items()
+            if dimensions is None or vector.size == dimensions
         }
 
     def _put(self, transaction: Transaction, model: str, fresh: dict[str, FloatVector]) -> None:
-        moment = now()
+        shared = {"model": model, "created_at": now()}
         rows = [
-            {"model": model, "content_hash": key, "embedding": vector, "created_at": moment}
+            {**shared, "content_hash": key, "embedding": vector.astype(FLOATS).tobytes()}
             for key, vector in sorted(fresh.items())  # so that nobody waits in a circle
         ]
         transaction.execute(_PUT, rows)

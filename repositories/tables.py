@@ -218,13 +218,14 @@ kg_mentions = Table(
 )
 Index(None, kg_mentions.c.namespace, kg_mentions.c.chunk_id)
 
-#: Vectors of texts that were embedded lately, whoever asked: by model and SHA-256 of the text.
+#: Vectors of texts that were embedded lately, whoever asked: by model and SHA-256 of the text. They
+#: are not searched, so bytes will do: float32, little-endian.
 embedding_cache = Table(
     "embedding_cache",
     metadata,
     Column("model", Text(), primary_key=True),
     Column("content_hash", Text(), primary_key=True),
-    Column("embedding", Vector(), nullable=False),
+    Column("embedding", sa.LargeBinary(), nullable=False),
     Column("created_at", UTCDateTime(), nullable=False),
 )
 Index(None, embedding_cache.c.created_at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from datastore.types import Text, UTCDateTime, Vector
+from datastore.types import Text, UTCDateTime
 
 revision = "0005"
 down_revision = "0004"
@@ -18,7 +18,7 @@ def upgrade() -> None:
         "embedding_cache",
         sa.Column("model", Text(), nullable=False),
         sa.Column("content_hash", Text(), nullable=False),
-        sa.Column("embedding", Vector(), nullable=False),
+        sa.Column("embedding", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", UTCDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("model", "content_hash", name="pk_embedding_cache"),
     )
