@@ -153,7 +153,8 @@ class GraphRepository(Repository):
         accents and punctuation ("normalized"), one that begins so ("prefix") or is spelt much like
         it ("fuzzy", looked for where those do not fill the answer), and one that means the like
         ("embedding"), where the embedding of the name is given and `embed_names` stored theirs.
-        Equal scores are ordered by mention count and id. Raises `DimensionError` for an embedding of another length.
+        Equal scores are ordered by mention count and id. Raises `DimensionError` for an embedding
+        of another length.
         """
         most = whole("limit", limit, 0)
         with self._snapshot() as transaction:
