@@ -23,6 +23,8 @@ PACKAGES = (
     "sqlite-vec",
     "numpy",
     "hnswlib",
+    "igraph",
+    "networkx",
     "bm25s",
     "PyStemmer",
     "tokenizers",

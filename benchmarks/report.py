@@ -14,6 +14,7 @@ TITLES = {
     "text": "Text search",
     "hybrid": "Text and vector together",
     "quality": "Quality",
+    "graph": "Knowledge graph",
 }
 UNKNOWN = "not known yet"
 METHOD = """\

@@ -1,9 +1,9 @@
 """How like two names are, and the pieces by which like ones are found.
 
-A name is cut into the beginning of each word (two letters) and every three letters in a row of a
-word, which stand in the column `grams` as words of a full-text index: so misspelt names are found
-by the pieces that were spelt right, with one ranking on both engines and no extension of either.
-What was found is then compared letter by letter, here.
+A name is cut into the first and the last two letters of each word and every three letters in a row,
+which stand in the column `grams` as the words of a full-text index: so misspelt names are found by
+the pieces that were spelt right, with one ranking on both engines and no extension of either. What
+was found is then compared letter by letter, here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ def _words(normalized: str) -> list[str]:
 def _pieces(word: str) -> Iterator[str]:
     yield word[:2]
     yield from (word[start : start + 3] for start in range(len(word) - 2))
+    if len(word) > 2:
+        yield word[-2:]
 
 
 def likeness(one: str, other: str) -> float:

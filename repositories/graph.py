@@ -23,6 +23,7 @@ from repositories.graph_rows import (
     LIMIT,
     NAMESPACE,
     edge_row,
+    entity_of,
     entity_row,
     listed,
     name_row,
@@ -140,7 +141,7 @@ class GraphRepository(Repository):
     def find_entity(self, id: str) -> Entity | None:
         """Return an entity, or None."""
         row = self.session.query_one(ENTITY, self._parameters(id=id))
-        return Entity(**row) if row else None
+        return entity_of(row) if row else None
 
     def find_entities(
         self, name: str, *, embedding: Any = None, limit: int = 10, min_score: float = 0.0
@@ -149,9 +150,10 @@ class GraphRepository(Repository):
 
         `reasons` of a hit say how it was found: by this very name ("exact"), the same but for case,
         accents and punctuation ("normalized"), one that begins so ("prefix") or is spelt much like
-        it ("fuzzy"), and one that means the like ("embedding"), where the embedding of the name is
-        given and `embed_names` stored theirs. Equal scores are ordered by mention count and id.
-        Raises `DimensionError` for an embedding of another length.
+        it ("fuzzy", looked for where those do not fill the answer), and one that means the like
+        ("embedding"), where the embedding of the name is given and `embed_names` stored theirs.
+        Equal scores are ordered by mention count and id. Raises `DimensionError` for an embedding
+        of another length.
         """
         most = whole("limit", limit, 0)
         with self._snapshot() as transaction:
@@ -163,7 +165,7 @@ class GraphRepository(Repository):
         """Iterate over all entities by id, reading pages: what changes meanwhile may be missed."""
         rows = self.session.query(_FIRST_PAGE, self._parameters(limit=BATCH))
         while rows:
-            yield from (Entity(**row) for row in rows)
+            yield from (entity_of(row) for row in rows)
             rows = self.session.query(_NEXT_PAGE, self._parameters(limit=BATCH, id=rows[-1]["id"]))
 
     def top_entities(self, limit: int = 10, *, by: Weight = "mentions") -> list[Entity]:
@@ -172,7 +174,7 @@ class GraphRepository(Repository):
             raise InvalidValueError(f"by: expected one of {', '.join(WEIGHTS)}")
         most = min(whole("limit", limit, 0), INT32[-1])
         rows = self.session.query(_TOP[by], self._parameters(limit=most))
-        return [Entity(**row) for row in rows]
+        return [entity_of(row) for row in rows]
 
     def delete_entity(self, id: str) -> bool:
         """Delete an entity with its names, relationships and links; False where there is none."""

@@ -28,6 +28,7 @@ ID = sa.bindparam("id", type_=Text())
 LIMIT = sa.bindparam("limit", type_=sa.Integer())
 BY_WEIGHT = (_entity.mention_count.desc(), _entity.entity_id)
 
+# In the order of the records' fields, which are then filled without a look at their names.
 ENTITY_COLUMNS = (
     _entity.entity_id.label("id"),
     _entity.name,
@@ -65,13 +66,13 @@ def read_entity(session: Session, namespace: str, id: str) -> Entity:
     row = session.query_one(ENTITY, {"namespace": namespace, "id": id})
     if row is None:
         raise NotFoundError("there is no entity of that id in this namespace")
-    return Entity(**row)
+    return entity_of(row)
 
 
 def read_entities(session: Session, namespace: str, ids: Iterable[str]) -> dict[str, Entity]:
     """Return the entities that are there, by id."""
     params = {"namespace": namespace, "ids": list(ids)}
-    return {row["id"]: Entity(**row) for row in session.query(ENTITIES_BY_ID, params)}
+    return {row["id"]: entity_of(row) for row in session.query(ENTITIES_BY_ID, params)}
 
 
 def read_relationships(
@@ -83,7 +84,13 @@ def read_relationships(
 
 def relationship_of(row: Mapping[Any, Any]) -> Relationship:
     """Return the record of a row of `EDGE_COLUMNS`."""
-    return Relationship(**{**row, "keywords": tuple(row["keywords"])})
+    source, target, type_, id_, description, keywords, strength = row.values()
+    return Relationship(source, target, type_, id_, description, tuple(keywords), strength)
+
+
+def entity_of(row: Mapping[Any, Any]) -> Entity:
+    """Return the record of a row of `ENTITY_COLUMNS`."""
+    return Entity(*row.values())
 
 
 def entity_row(namespace: str, entity: Entity, moment: datetime) -> dict[str, Any]:

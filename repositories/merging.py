@@ -21,6 +21,7 @@ from repositories.graph_rows import (
     WITHIN,
     derived_id,
     edge_row,
+    entity_of,
     read_relationships,
 )
 from repositories.records import Entity, Relationship
@@ -138,7 +139,7 @@ def _locked(
     if keep == drop:
         raise InvalidValueError("merge_entities: expected two entities, got one twice")
     rows = transaction.query(_LOCK, {"namespace": namespace, "ids": [keep, drop]})
-    found = {row["id"]: Entity(**row) for row in rows}
+    found = {row["id"]: entity_of(row) for row in rows}
     if len(found) < 2:
         raise NotFoundError("there is no entity of one of these ids in this namespace")
     return found[keep], found[drop]

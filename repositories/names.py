@@ -1,7 +1,8 @@
 """Names: who goes by one, or by one like it, or by one that means the same.
 
 Whatever names say is compared folded (see `datastore.folding`): case, accents and punctuation make
-no difference but for the first place. The evidence of spelling and that of meaning is fused.
+no difference but for the first place. Misspelt ones are looked for where those that begin so do not
+fill the answer. The evidence of spelling and that of meaning is fused.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ SHORT_PREFIX = 0.5
 #: Names that are less like are none that were meant: of half the letters, half may be by chance.
 LEAST_LIKENESS = 0.5
 
+#: So many names that begin as the given one are looked at; the beginning of more is too short.
+LONGEST_LIST = 1_000
+
 _entity = kg_entities.c
 _name = kg_entity_names.c
 _embedding = kg_name_embeddings.c
@@ -48,16 +52,19 @@ _SPELLING = (_name.entity_id, _name.name, _name.normalized_name)
 #: Behind every text that begins with another one.
 _END = "\U0010ffff"
 
-_BEGINNING = (
-    sa.select(*_SPELLING)
-    .select_from(
-        kg_entity_names.join(
-            kg_entities,
-            sa.and_(_entity.namespace == _name.namespace, _entity.entity_id == _name.entity_id),
-        )
-    )
+# The same names come first in the order of the index, and then those that begin so.
+_begun = (
+    sa.select(_name.rid, *_SPELLING)
     .where(_MINE, _name.normalized_name.between(_FOLDED, sa.bindparam("end", type_=Text())))
-    .order_by((_name.normalized_name == _FOLDED).desc(), *BY_WEIGHT, _name.name)
+    .order_by(_name.normalized_name, _name.rid)
+    .limit(LONGEST_LIST)
+    .subquery("begun")
+)
+_BEGINNING = (
+    sa.select(*(_begun.c[column.name] for column in _SPELLING))
+    .join(kg_entities, _entity.entity_id == _begun.c.entity_id)
+    .where(_entity.namespace == NAMESPACE)
+    .order_by(sa.func.length(_begun.c.normalized_name), *BY_WEIGHT, _begun.c.rid)
     .limit(CANDIDATE_POOL)
 )
 # Names without a letter or a digit all fold to nothing: of those, only the very same one is meant.
@@ -103,7 +110,7 @@ def find_entities(
     session: Session, namespace: str, name: str, embedding: Any, limit: int, min_score: float
 ) -> SearchResult[Entity]:
     """Rank the entities that a name may mean; a snapshot makes one answer of the statements."""
-    evidence = _by_spelling(session, namespace, name) if is_text(name) else []
+    evidence = _by_spelling(session, namespace, name, limit) if is_text(name) else []
     how = SearchResult[Any]((), "exact", (kg_name_pieces.name,))
     if embedding is not None:
         near = _by_meaning(session, namespace, embedding, limit)
@@ -120,15 +127,19 @@ def find_entities(
     return SearchResult(tuple(hits[:limit]), how.method, how.indexes, how.notes)
 
 
-def _by_spelling(session: Session, namespace: str, name: str) -> list[_Evidence]:
+def _by_spelling(session: Session, namespace: str, name: str, limit: int) -> list[_Evidence]:
     folded = fold(name)
     params = {"namespace": namespace, "name": name, "folded": folded}
     if not folded:
-        rows = session.query(_SIGNS, params)
-    else:
-        rows = session.query(_BEGINNING, {**params, "end": folded + _END})
-        pieces = {**params, "grams": grams(folded), "pool": CANDIDATE_POOL}
-        rows += session.query(_LIKE, pieces)
+        return _spelling(session.query(_SIGNS, params), name, folded)
+    found = _spelling(session.query(_BEGINNING, {**params, "end": folded + _END}), name, folded)
+    if len({evidence.entity_id for evidence in found}) >= limit:
+        return found
+    pieces = {**params, "grams": grams(folded), "pool": CANDIDATE_POOL}
+    return found + _spelling(session.query(_LIKE, pieces), name, folded)
+
+
+def _spelling(rows: Iterable[Mapping[Any, Any]], name: str, folded: str) -> list[_Evidence]:
     return [evidence for row in rows if (evidence := _spelt(row, name, folded))]
 
 

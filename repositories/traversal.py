@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from repositories import following
 from repositories.base import INT32, Session
 from repositories.following import Direction, Followed
-from repositories.graph_rows import read_entities, read_entity, read_relationships
+from repositories.graph_rows import entity_of, read_entities, read_entity, read_relationships
 from repositories.records import Entity, Neighborhood, Path, Relationship
 
 
@@ -50,7 +50,7 @@ def _walk(
         room = nodes - len(found)
         seen = [entity.id for entity, _ in found]
         bound = {"frontier": frontier, "seen": seen, "limit": min(room + 1, INT32[-1])}
-        reached = [Entity(**row) for row in session.query(step, {**params, **bound})]
+        reached = [entity_of(row) for row in session.query(step, {**params, **bound})]
         cut = len(reached) > room
         found += [(entity, depth) for entity in reached[:room]]
         frontier = [entity.id for entity in reached[:room]]

@@ -23,6 +23,7 @@ from repositories.graph_rows import (
     ENTITY_COLUMNS,
     WITHIN,
     edge_row,
+    entity_of,
     entity_row,
     name_row,
     relationship_of,
@@ -87,7 +88,7 @@ def upsert_entity(transaction: Transaction, namespace: str, entity: Entity) -> E
     moment = now()
     row = transaction.query(_PUT_ENTITY_RETURNING, entity_row(namespace, entity, moment))[0]
     transaction.execute(ADD_NAME, name_row(namespace, entity.id, entity.name, moment))
-    return Entity(**row)
+    return entity_of(row)
 
 
 def upsert_entities(transaction: Transaction, namespace: str, entities: Sequence[Entity]) -> int:

@@ -1,4 +1,4 @@
-"""README.md and CONTRIBUTING.md say what is true: their commands and Python blocks are run.
+"""README.md and the pages beside it say what is true: their commands and Python blocks are run.
 
 A block marked `no-run` behind its language is left out; on a page the mark cannot be seen.
 """
@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-PAGES = ("README.md", "CONTRIBUTING.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/graph.md")
 LANGUAGES = ("bash", "python")
 FENCE = re.compile(r"^```(?P<info>.*)\n(?P<text>(?:.*\n)*?)```$", re.MULTILINE)
 #: What cannot be run here: it takes minutes, makes environments, or is a part of a host's file.

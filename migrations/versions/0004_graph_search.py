@@ -14,32 +14,40 @@ branch_labels = None
 depends_on = None
 
 # What `repositories.grams` cuts of the names that are there: the first two letters of each word,
-# and every three letters in a row of a word, of the first 256 letters of a name.
+# every three letters in a row, and the last two, in the first 256 letters of a name.
 SQLITE_PIECES = """\
 UPDATE kg_entity_names SET grams = coalesce((
   WITH RECURSIVE place(n) AS (
     SELECT 1 UNION ALL SELECT n + 1 FROM place WHERE n < min(length(normalized_name), 256)
-  ), part(n, begins, letters) AS (
+  ), part(n, begins, ends, letters) AS (
     SELECT n, substr(' ' || substr(normalized_name, 1, 256), n, 1) = ' ',
+           substr(substr(normalized_name, 1, 256) || ' ', n + 3, 1) = ' ',
            substr(substr(normalized_name, 1, 256), n, 3)
     FROM place
-  ), piece(n, longer, letters) AS (
+  ), three(n, ends, letters) AS (
+    SELECT n, ends, letters FROM part WHERE length(letters) = 3 AND instr(letters, ' ') = 0
+  ), piece(n, turn, letters) AS (
     SELECT n, 0, rtrim(substr(letters, 1, 2)) FROM part WHERE begins
-    UNION ALL SELECT n, 1, letters FROM part WHERE length(letters) = 3 AND instr(letters, ' ') = 0
+    UNION ALL SELECT n, 1, letters FROM three
+    UNION ALL SELECT n, 2, substr(letters, 2) FROM three WHERE ends
   )
-  SELECT group_concat(letters, ' ') FROM (SELECT letters FROM piece ORDER BY n, longer)
+  SELECT group_concat(letters, ' ') FROM (SELECT letters FROM piece ORDER BY n, turn)
 ), '')"""
 POSTGRESQL_PIECES = """\
 UPDATE kg_entity_names SET grams = coalesce((
-  WITH part(n, begins, letters) AS (
+  WITH part(n, begins, ends, letters) AS (
     SELECT n, substr(' ' || left(normalized_name, 256), n, 1) = ' ',
+           substr(left(normalized_name, 256) || ' ', n + 3, 1) = ' ',
            substr(left(normalized_name, 256), n, 3)
     FROM generate_series(1, least(length(normalized_name), 256)) AS place(n)
-  ), piece(n, longer, letters) AS (
+  ), three(n, ends, letters) AS (
+    SELECT n, ends, letters FROM part WHERE length(letters) = 3 AND strpos(letters, ' ') = 0
+  ), piece(n, turn, letters) AS (
     SELECT n, 0, rtrim(substr(letters, 1, 2)) FROM part WHERE begins
-    UNION ALL SELECT n, 1, letters FROM part WHERE length(letters) = 3 AND strpos(letters, ' ') = 0
+    UNION ALL SELECT n, 1, letters FROM three
+    UNION ALL SELECT n, 2, substr(letters, 2) FROM three WHERE ends
   )
-  SELECT string_agg(letters, ' ' ORDER BY n, longer) FROM piece
+  SELECT string_agg(letters, ' ' ORDER BY n, turn) FROM piece
 ), '')"""
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from datastore import Capability, Datastore, migrate
 from datastore.cli import main, program
-from repositories import ChunkRepository
+from repositories import ChunkRepository, Entity, GraphRepository, Relationship
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-5ecret"
@@ -613,3 +613,79 @@ def test_downgrade_asks_on_a_terminal(run: Run, migrated_url: str) -> None:
     assert run("info", "--json", "--url", migrated_url).document["schema"]["state"] == "current"
     assert on_a_terminal("y\n", "downgrade", "base", "--url", migrated_url)[0] == 0
     assert run("info", "--json", "--url", migrated_url).document["schema"]["state"] == "missing"
+
+
+# --- graph --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def graph_url(migrated_url: str) -> str:
+    """The URL of a database with a small graph."""
+    with Datastore.open(migrated_url) as store:
+        graph = GraphRepository(store)
+        graph.add_entities(
+            [
+                Entity("ann", "Ann <b>", "person", mention_count=3),
+                Entity("bob", "Bob", "person"),
+                Entity("bob2", "BOB", "dog"),
+                Entity("acme", "Acme", "company"),
+            ]
+        )
+        graph.add_relationships(
+            [Relationship("ann", "bob", "knows"), Relationship("bob", "acme", "works at")]
+        )
+    return migrated_url
+
+
+def test_graph_tells_what_lies_around_an_entity(run: Run, graph_url: str) -> None:
+    ran = run("graph", "ann", "--hops", "1", "--url", graph_url)
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()[1:]
+    assert [line.split()[:2] for line in lines[:2]] == [["0", "Ann"], ["1", "Bob"]]
+    assert "knows -> Bob" in lines[2]
+    assert lines[3] == "entities: 2, relationships: 1"
+
+
+def test_graph_as_json(run: Run, graph_url: str) -> None:
+    document = run("graph", "Acme", "--direction", "in", "--json", "--url", graph_url).document
+    assert [(e["id"], e["depth"]) for e in document["entities"]] == [
+        ("acme", 0),
+        ("bob", 1),
+        ("ann", 2),
+    ]
+    assert [edge["type"] for edge in document["relationships"]] == ["knows", "works at"]
+    assert document["truncated"] is False
+
+
+@pytest.mark.parametrize(
+    ("format", "begins", "escaped"),
+    [
+        ("mermaid", "flowchart LR\n", "Ann #60;b#62;"),
+        ("dot", "digraph", '"Ann <b>"'),
+        ("html", "<!DOCTYPE html>", "Ann &lt;b&gt;"),
+    ],
+)
+def test_pictures_have_standard_output_for_themselves(
+    run: Run, graph_url: str, format: str, begins: str, escaped: str
+) -> None:
+    ran = run("graph", "ann", "--format", format, "--url", graph_url)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(begins)
+    assert escaped in ran.out
+
+
+def test_graph_narrowed_down(run: Run, graph_url: str) -> None:
+    ran = run("graph", "bob", "--type", "works at", "--type", "x", "--json", "--url", graph_url)
+    assert [entity["id"] for entity in ran.document["entities"]] == ["bob", "acme"]
+    cut = run("graph", "bob", "--max-nodes", "2", "--url", graph_url)
+    assert "--max-nodes shows them" in cut.out
+
+
+def test_graph_says_whom_it_might_have_meant(run: Run, graph_url: str) -> None:
+    several = run("graph", "Bob", "--url", graph_url)
+    assert several.code == 0
+    assert "others of that name: BOB (bob2)" in several.err
+    ran = run("graph", "Akme", "--url", graph_url)
+    assert ran.code == 1
+    assert "names like it: Acme (acme)" in ran.err
+    assert run("graph", "Akme", "--json", "--url", graph_url).error[0] == "NotFoundError"

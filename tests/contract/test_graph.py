@@ -231,6 +231,11 @@ class TestNames:
         assert [hit.id for hit in graph.find_entities("Chaikovski")] == ["x"]
         assert not graph.find_entities("xyzzy qwq")
 
+    def test_misspelt_ones_fill_what_is_left(self, graph: GraphRepository) -> None:
+        graph.add_entities([Entity("a", "Marta", "t"), Entity("b", "Martha", "t")])
+        assert [hit.id for hit in graph.find_entities("marta", limit=1)] == ["a"]
+        assert [hit.reasons[0] for hit in graph.find_entities("marta")] == ["normalized", "fuzzy"]
+
     def test_no_more_than_asked_for(self, graph: GraphRepository) -> None:
         graph.add_entities(Entity(f"e{n}", "same", "t", mention_count=n) for n in range(9))
         assert [hit.id for hit in graph.find_entities("same", limit=2)] == ["e8", "e7"]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from typing import Any
+
 import pytest
 
 from datastore import Datastore
 from repositories.graph import Direction, GraphRepository
 from repositories.records import Entity, Relationship
 from tests.real_data import needs_real_data, records
+
+networkx = pytest.importorskip("networkx")
 
 pytestmark = [needs_real_data, pytest.mark.optional]
 
@@ -52,3 +57,41 @@ def test_as_many_entities_lie_within_each_number_of_hops_as_the_data_say(
             assert tuple(sum(1 <= d <= hops for d in depths) for hops in range(1, 5)) == counts
             assert depths == sorted(depths)
             assert not found.truncated
+    compare_with_networkx(graph)
+    if name == "wn18rr":
+        assert graph.degree("08524735") == 521
+        assert graph.top_entities(1, by="degree")[0].id == "08524735"
+        assert graph.component_size("08524735") == 40_917
+        assert graph.find_entities("BREAK")[0].row.name == "break"
+        assert graph.find_entities("hippopotamos")[0].row.name == "hippopotamus"
+
+
+def compare_with_networkx(graph: GraphRepository) -> None:
+    """Neighbourhoods of a hundred entities, fewer of a dense graph, and the lengths of paths."""
+    arrows = graph.to_networkx()
+    views = {"out": arrows, "in": arrows.reverse(), "both": networkx.Graph(arrows)}
+    choose = random.Random(7)
+    starts = choose.sample(sorted(arrows), 100 if len(arrows) > 1_000 else 12)
+    for number, start in enumerate(starts):
+        direction = ORDER[number % len(ORDER)]
+        depths = networkx.single_source_shortest_path_length(views[direction], start, cutoff=2)
+        order = sorted(depths, key=lambda id_: (depths[id_], id_))
+        found = graph.neighborhood(start, direction=direction, max_nodes=200)
+        assert [(e.id, depth) for e, depth in found.entities] == [
+            (id_, depths[id_]) for id_ in order[:200]
+        ]
+        assert found.truncated is (len(order) > 200)
+        inside = arrows.subgraph(order[:200]).edges(keys=True)
+        assert [(e.source, e.target, e.type) for e in found.relationships] == sorted(inside)
+        if number % 4 == 0:
+            goal = starts[number - 1]
+            path = graph.shortest_path(start, goal, direction=direction)
+            hops = None if path is None else path.hops
+            assert hops == hops_between(views[direction], start, goal)
+
+
+def hops_between(view: Any, start: str, goal: str) -> int | None:
+    try:
+        return int(networkx.shortest_path_length(view, start, goal))
+    except networkx.NetworkXNoPath:
+        return None
