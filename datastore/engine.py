@@ -120,7 +120,7 @@ def access_engine(engine: Engine, access: Access) -> Engine:
 def connect(engine: Engine, access: Access) -> Connection:
     """Return a connection of `engine` that is used for `access`.
 
-    A view with an isolation level sets it by an event, and events cost as much as a short statement.
+    A view sets an isolation level by an event, and events cost as much as a short statement.
     """
     connection = engine.connect()
     try:

@@ -46,6 +46,13 @@ notes = sa.Table(
 words = FullTextIndex("note_words", notes.c.body)
 substrings = FullTextIndex("note_substrings", notes.c.body, tokenizer="trigram")
 vectors = VectorIndex("note_vectors", notes.c.embedding)
+spaces = sa.Table(
+    "spaces",
+    metadata,
+    sa.Column("note", sa.ForeignKey(notes.c.rid), primary_key=True),
+    sa.Column("embedding", Vector(3), nullable=False),
+)
+apart = VectorIndex("notes_apart", spaces.c.embedding, of=notes)
 
 
 def query(element: Any) -> Any:
@@ -89,6 +96,13 @@ CASES: dict[str, tuple[Any, dict[str, list[str]]]] = {
         {
             "sqlite": ["row_number()", "vec_distance_cosine", "notes.id =", "COLLATE BINARY", "LIMIT"],
             "postgresql": ["row_number()", "<=>", "notes.id =", 'COLLATE "C"', "LIMIT"],
+        },
+    ),
+    "nearest, exactly, of vectors apart": (
+        query(nearest(apart, [1, 2, 3], 5, exact=True)),
+        {
+            "sqlite": ["row_number()", "vec_distance_cosine", "JOIN spaces", "COLLATE BINARY", "LIMIT"],
+            "postgresql": ["nearest_closest", "<=>", "FROM spaces", "ORDER BY distance", "LIMIT", "nearest_closest JOIN notes", "nearest_complete", "row_number()", "notes JOIN spaces", 'COLLATE "C"', "LIMIT"],
         },
     ),
     "matching": (

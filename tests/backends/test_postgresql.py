@@ -6,13 +6,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from psycopg import pq
 from sqlalchemy import event
 
 from datastore import Datastore, RowKey, Settings, Text, Vector, VectorIndex
-from datastore.backends.postgresql import MIGRATION_LOCK
+from datastore.backends.postgresql import MIGRATION_LOCK, liveness
 from datastore.errors import (
     CapabilityError,
     ConnectionFailedError,
@@ -32,6 +33,14 @@ notes = sa.Table(
     sa.Column("embedding", Vector(3)),
 )
 VectorIndex("note_vectors", notes.c.embedding)
+pages = sa.Table("pages", metadata, sa.Column("id", RowKey(), primary_key=True))
+apart = sa.Table(
+    "page_vectors",
+    metadata,
+    sa.Column("page", sa.ForeignKey(pages.c.id), primary_key=True),
+    sa.Column("embedding", Vector(2), nullable=False),
+)
+VectorIndex("pages_by_meaning", apart.c.embedding, of=pages)
 
 
 @pytest.fixture
@@ -57,6 +66,20 @@ def formats(store: Datastore) -> Iterator[list[Any]]:
     event.listen(store.engine, "after_cursor_execute", note)
     yield seen
     event.remove(store.engine, "after_cursor_execute", note)
+
+
+@pytest.fixture
+def pings(store: Datastore, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The connections that were asked whether they are alive."""
+    asked: list[Any] = []
+    ping = store.engine.dialect.do_ping
+
+    def note(connection: Any) -> bool:
+        asked.append(connection)
+        return ping(connection)
+
+    monkeypatch.setattr(store.engine.dialect, "do_ping", note)
+    return asked
 
 
 class TestVectorsOnTheWire:
@@ -184,6 +207,44 @@ class TestSessions:
             other.query("SELECT pg_terminate_backend(:pid, 5000)", {"pid": before})
         assert store.query(pid)[0]["pid"] != before
 
+    def test_so_are_all_others_of_the_pool(self, store: Datastore) -> None:
+        with Datastore.open(store.engine.url) as other, store.transaction() as transaction:
+            transaction.query("SELECT 1")
+            store.query("SELECT 1")
+            pids = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            mine = f"{pids} AND pid <> pg_backend_pid()"
+            transaction.rollback()
+            other.query(f"SELECT pg_terminate_backend(pid, 5000) FROM ({mine}) AS p")
+        for _ in range(3):
+            assert store.query("SELECT 1 AS one") == [{"one": 1}]
+
+    def test_a_connection_in_use_is_not_asked_whether_it_lives(
+        self, store: Datastore, pings: list[Any]
+    ) -> None:
+        for _ in range(3):
+            store.query("SELECT 1")
+        assert pings == []
+
+    def test_one_that_was_idle_for_long_is_asked(
+        self, store: Datastore, pings: list[Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.query("SELECT 1")
+        monkeypatch.setattr(liveness, "TRUSTED", 0)
+        store.query("SELECT 1")
+        assert len(pings) == 1
+
+    def test_one_that_does_not_answer_is_replaced(
+        self, store: Datastore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def ping(_: Any) -> bool:
+            raise psycopg.OperationalError("the connection is lost")
+
+        pid = "SELECT pg_backend_pid() AS pid"
+        before = store.query(pid)[0]["pid"]
+        monkeypatch.setattr(liveness, "TRUSTED", 0)
+        monkeypatch.setattr(store.engine.dialect, "do_ping", ping)
+        assert store.query(pid)[0]["pid"] != before
+
     def test_the_first_host_that_answers_will_do(self, database_url: str) -> None:
         url = sa.make_url(database_url)
         settings = Settings.load(
@@ -229,3 +290,34 @@ class TestSessions:
         url = sa.make_url(database_url).set(database="no_such_database")
         with pytest.raises(ConnectionFailedError, match="no such database"):
             Datastore.open(url)
+
+
+class TestRowsThatAreHidden:
+    """A policy may hide rows whose vectors are seen; they cost no hits."""
+
+    @pytest.fixture
+    def guarded(self, store: Datastore) -> Iterator[Datastore]:
+        store.execute(sa.insert(pages), [{"id": n} for n in range(1, 61)])
+        store.execute(
+            sa.insert(apart), [{"page": n, "embedding": [1, n / 100]} for n in range(1, 61)]
+        )
+        for statement in (
+            "CREATE ROLE guarded",
+            "GRANT ALL ON ALL TABLES IN SCHEMA public TO guarded",
+            "GRANT USAGE ON SCHEMA public TO guarded",
+            "ALTER TABLE pages ENABLE ROW LEVEL SECURITY",
+            "CREATE POLICY late ON pages USING (id > 55)",
+        ):
+            store.execute(statement)
+        yield store
+        store.execute("DROP OWNED BY guarded")
+        store.execute("DROP ROLE guarded")
+
+    @pytest.mark.parametrize("exact", [False, True])
+    def test_a_search_finds_the_nearest_of_the_others(
+        self, guarded: Datastore, exact: bool
+    ) -> None:
+        with guarded.transaction() as transaction:
+            transaction.execute("SET LOCAL ROLE guarded")
+            found = transaction.vector_search("pages", "embedding", [1, 0], 3, exact=exact)
+        assert [hit.id for hit in found] == [56, 57, 58]

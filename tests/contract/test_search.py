@@ -296,6 +296,20 @@ class TestVectorsInATableOfTheirOwn:
         found = store.vector_search("pages", "embedding", [0, 1], filter=pages.c.id < "y")
         assert ids(found) == ["x"]
 
+    @pytest.mark.parametrize("exact", [False, True])
+    @pytest.mark.parametrize("equals", [8, 60])
+    def test_equal_distances_are_cut_by_id_however_many_they_are(
+        self, tables: Any, equals: int, exact: bool
+    ) -> None:
+        store, pages, spaces, _ = tables
+        rids = range(10, 10 + equals)
+        # The later a row was written, the earlier its id.
+        store.execute(sa.insert(pages), [{"rid": n, "id": f"p{99 - n}"} for n in rids])
+        embedding = {"model": "default", "embedding": [1, 1]}
+        store.execute(sa.insert(spaces), [{"page": n, **embedding} for n in rids])
+        found = store.vector_search("pages", "embedding", [1, 4], 5, exact=exact)
+        assert ids(found) == ["y", *sorted(f"p{99 - n}" for n in rids)[:4]]
+
 
 class TestFullTextSearch:
     @pytest.mark.parametrize("weights", [(1.0, 1.0), (5.0, 1.0), (0.5, 3.25)])

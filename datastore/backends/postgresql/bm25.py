@@ -112,7 +112,11 @@ def _order(element: Matching) -> str:
 
 
 def _candidates(element: Matching, compiler: Any, terms: str) -> sa.Select[*tuple[Any, ...]]:
-    """Select the rows that hold one of `terms` and fulfil the query's conditions and the filter."""
+    """Select the rows that hold one of `terms` and fulfil the query's conditions and the filter.
+
+    Adding nothing to the lexemes fetches them whole, once and not for each term: they are
+    compressed, or lie in another table. OFFSET 0 keeps this from being done wherever they are used.
+    """
     index = element.index
     lexemes, length_text = (
         column_text(index.target, name, compiler)
@@ -127,10 +131,11 @@ def _candidates(element: Matching, compiler: Any, terms: str) -> sa.Select[*tupl
         sa.select(
             index.key.label("key"),
             index.public_id.label("id"),
-            sa.literal_column(lexemes).label("lexemes"),
+            sa.literal_column(f"{lexemes} || ''").label("lexemes"),
             length.label("length"),
         )
         .where(*(sa.literal_column(sql, sa.Boolean()) for sql in conditions), element.condition)
+        .offset(sa.literal_column("0"))
         .correlate(None)
     )
 

@@ -2,7 +2,8 @@
 
 Where vectors stand in a table of their own, joining each to its row takes as long as measuring it,
 only to learn the ids that decide between equal distances. So without a filter the nearest vectors
-are chosen first, by distance alone and some more than are wanted. The parts of the statement are:
+are chosen first, by distance alone and some more than are wanted. The parts of the statement, whose
+names begin with `nearest_`, are:
 
     closest   keys and distances of these vectors
     joined    those whose rows are there, with the ids
@@ -47,28 +48,23 @@ def chooses_first(element: Nearest) -> bool:
 
 def choice(element: Nearest, compiler: Any, condition: ColumnElement[bool], **kw: Any) -> str:
     """Render the parts that choose; nothing is measured unless `condition` holds."""
-    count = sa.cast(element.limit, sa.BigInteger()) * sa.literal_column("2") + sa.literal_column(
-        f"{MORE}"
-    )
+
+    def process(part: Any) -> str:
+        return str(compiler.process(part, **kw))
+
+    twice = sa.cast(element.limit, sa.BigInteger()) * sa.literal_column("2")
+    count = twice + sa.literal_column(str(MORE))
     nearby = vectors(element).order_by("distance").limit(count).subquery("nearby")
-    closest, joined, limit, chosen = (
-        compiler.process(part, **kw)
-        for part in (
-            sa.select(nearby).where(condition).correlate(None),
-            _joined(element),
-            element.limit,
-            count,
-        )
-    )
     return f"""\
 nearest_closest AS MATERIALIZED (
-  {closest}
+  {process(sa.select(nearby).where(condition).correlate(None))}
 ), nearest_joined AS MATERIALIZED (
-  {joined}
+  {process(_joined(element))}
 ), nearest_complete AS MATERIALIZED (
-  SELECT (SELECT count(*) FROM nearest_closest) < {chosen}
+  SELECT (SELECT count(*) FROM nearest_closest) < {process(count)}
     OR (SELECT count(*) FROM nearest_joined
-        WHERE distance < (SELECT max(distance) FROM nearest_closest)) >= {limit} AS complete
+        WHERE distance < (SELECT max(distance) FROM nearest_closest)) >= {process(element.limit)}
+    AS complete
 )"""
 
 
