@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from datastore.textquery import Tokenizer
@@ -19,6 +20,15 @@ METRICS: tuple[Metric, ...] = get_args(Metric)
 DEFAULT_LANGUAGES: dict[Tokenizer, str] = {"words": "english", "trigram": "simple"}
 
 FINGERPRINT = "datastore:"
+
+#: Weights outside are mistakes, and products with them leave what a float can hold.
+LEAST_WEIGHT, MOST_WEIGHT = 1e-6, 1e6
+
+
+def is_weight(value: Any) -> bool:
+    """Tell whether a value is a number that something may be weighted by."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return is_number and LEAST_WEIGHT <= value <= MOST_WEIGHT
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from sqlalchemy.sql import ColumnElement, FromClause
 
 from datastore.definitions import Metric
 from datastore.schema import FullTextIndex, SearchIndex, VectorIndex
-from datastore.sql import Filter, condition, hybrid, matching, nearest
+from datastore.sql import Filter, comparable, condition, hybrid, matching, nearest
 from datastore.types import Vector
 
 Statement: TypeAlias = sa.Select[*tuple[Any, ...]]
@@ -39,7 +39,8 @@ def bound_filter(table: sa.Table, filter: Filter) -> tuple[ColumnElement[bool], 
     if not isinstance(filter, Mapping) or not all(map(_is_plain, filter.values())):
         return condition(table, filter), {}
     equalities = _equalities(table, tuple(filter))
-    return equalities, {_FILTER + name: value for name, value in filter.items()}
+    values = {_FILTER + name: comparable(table.c[name], value) for name, value in filter.items()}
+    return equalities, values
 
 
 def _is_plain(value: Any) -> bool:
@@ -48,7 +49,7 @@ def _is_plain(value: Any) -> bool:
 
 @lru_cache(SHAPES)
 def _equalities(table: sa.Table, names: tuple[str, ...]) -> ColumnElement[bool]:
-    return condition(table, {name: sa.bindparam(_FILTER + name) for name in names})
+    return condition(table, {name: sa.bindparam(f"{_FILTER}{name}") for name in names})
 
 
 @lru_cache(SHAPES)

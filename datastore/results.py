@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
 
 from datastore.definitions import IndexDefinition, Metric
+from datastore.errors import InvalidValueError
 from datastore.sql import RRF_K
 
 Row = TypeVar("Row", covariant=True)
@@ -85,6 +87,15 @@ class DatabaseSchema:
     search_indexes: tuple[IndexDefinition, ...]
     version: str | None
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def checked_score(score: Any) -> float | None:
+    """Return a score to compare with, or raise `InvalidValueError` for anything else."""
+    if score is None:
+        return None
+    if isinstance(score, bool) or not isinstance(score, Real) or math.isnan(score):
+        raise InvalidValueError("min_score: expected a number")
+    return float(score)
 
 
 def vector_score(distance: float, metric: Metric) -> float:

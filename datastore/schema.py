@@ -19,11 +19,14 @@ from sqlalchemy.schema import SchemaItem
 from datastore.ddl import EnableVectors, create_element, drop_element, execute
 from datastore.definitions import (
     DEFAULT_LANGUAGES,
+    LEAST_WEIGHT,
     METRICS,
+    MOST_WEIGHT,
     FullTextIndexDefinition,
     IndexDefinition,
     Metric,
     VectorIndexDefinition,
+    is_weight,
 )
 from datastore.errors import ConfigurationError
 from datastore.textquery import TOKENIZERS, Tokenizer
@@ -33,6 +36,9 @@ from datastore.types import Vector
 LANGUAGES = ("english", "simple")
 #: PostgreSQL labels positions with one of four weights.
 MAX_WEIGHTS = 4
+#: Bytes of a name in UTF-8: parts of an index are named after it, and PostgreSQL cuts off what is
+#: beyond 63.
+MAX_NAME = 54
 
 _INFO_KEY = "datastore_search_indexes"
 
@@ -49,7 +55,7 @@ class SearchIndex(SchemaItem):
     def __init__(self, name: str, *columns: sa.Column[Any] | str) -> None:
         if not columns:
             raise ConfigurationError(f"search index {name}: expected at least one column")
-        self.name = name
+        self.name = _checked_name(name)
         self._given = columns
         tables = [column.table for column in columns if isinstance(column, sa.Column)]
         if tables:
@@ -197,10 +203,12 @@ class FullTextIndex(SearchIndex):
         super()._attach(table)
         self.target = table
         self.key = _integer_key(table, self.name)
+        _check_texts(self)
         unknown = self.weights.keys() - {column.name for column in self.columns}
-        if unknown or not all(weight > 0 for weight in self.weights.values()):
+        if unknown or not all(map(is_weight, self.weights.values())):
             raise ConfigurationError(
-                f"full-text index {self.name}: expected positive weights of its own columns"
+                f"full-text index {self.name}: expected weights of its own columns, "
+                f"from {LEAST_WEIGHT} to {MOST_WEIGHT:.0f}"
             )
         if self.tokenizer == "words" and len(set(self.definition.weights)) > MAX_WEIGHTS:
             raise ConfigurationError(
@@ -231,6 +239,27 @@ class FullTextIndex(SearchIndex):
 def search_indexes(metadata: sa.MetaData) -> tuple[SearchIndex, ...]:
     """Return the search indexes declared on tables of this metadata, in that order."""
     return tuple(metadata.info.get(_INFO_KEY, ()))
+
+
+def _checked_name(name: str) -> str:
+    if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > MAX_NAME:
+        raise ConfigurationError(
+            f"search index {name!r}: expected a name of 1 to {MAX_NAME} bytes in UTF-8"
+        )
+    return name
+
+
+def _check_texts(index: FullTextIndex) -> None:
+    for column in index.columns:
+        if not isinstance(_plain_type(column), sa.String) or isinstance(column.type, sa.Enum):
+            raise ConfigurationError(f"full-text index {index.name}: {column.name} is no text")
+    if len(set(index.columns)) < len(index.columns):
+        raise ConfigurationError(f"full-text index {index.name}: expected each column once")
+
+
+def _plain_type(column: sa.Column[Any]) -> Any:
+    type_ = column.type
+    return type_.impl_instance if isinstance(type_, sa.TypeDecorator) else type_
 
 
 def _checked_tokenizer(index: str, tokenizer: Tokenizer, language: str | None) -> Tokenizer:

@@ -11,18 +11,19 @@ from sqlalchemy.engine import RowMapping
 from datastore import prebuilt
 from datastore.backends.base import Backend
 from datastore.definitions import Metric
-from datastore.errors import UnknownNameError
+from datastore.errors import InvalidValueError, UnknownNameError
 from datastore.prebuilt import bound_filter
 from datastore.results import (
     Method,
     SearchHit,
     SearchResult,
+    checked_score,
     fused_score,
     text_score,
     vector_score,
 )
 from datastore.schema import FullTextIndex, SearchIndex, VectorIndex, search_indexes
-from datastore.snippets import Marks, snippet
+from datastore.snippets import Marks, checked_marks, snippet
 from datastore.sql import (
     CANDIDATE_POOL,
     IN_TEXT,
@@ -77,9 +78,10 @@ class Searches:
         unless given. Raises `DimensionError`, `InvalidValueError` or `UnknownNameError`.
         """
         found = self.table(table)
-        index = self._index(VectorIndex, found, [column])
+        index = self._index(VectorIndex, found, _names(column))
         vector = as_vector(query, index.dimensions)
         model, measure = self._space(index, model, metric)
+        least = checked_score(min_score)
         expression, values = bound_filter(found, filter)
         statement = prebuilt.nearest_rows(index, vector.size, measure, model, exact, expression)
         values |= {
@@ -93,7 +95,7 @@ class Searches:
             for id_, value, row in _hits(index, rows)
             if value is not None  # of a NaN that went past the library into a file
         ]
-        kept = (hit for hit in ranked if min_score is None or hit.score >= min_score)
+        kept = (hit for hit in ranked if least is None or hit.score >= least)
         return _result(kept, [index], *self._how(rows))
 
     def full_text_search(
@@ -114,8 +116,8 @@ class Searches:
         and `params` are those of `vector_search`.
         """
         found = self.table(table)
-        names = [columns] if isinstance(columns, str) else list(columns)
-        index = self._index(FullTextIndex, found, names)
+        index = self._index(FullTextIndex, found, _names(columns))
+        checked = checked_marks(marks)
         expression, values = bound_filter(found, filter)
         values |= {prebuilt.TEXT: query, prebuilt.LIMIT: whole_limit("limit", limit)}
         statement = prebuilt.matching_rows(index, expression)
@@ -125,7 +127,7 @@ class Searches:
                 text_score(value),
                 row,
                 relevance=value,
-                snippet=_snippet(index, row, query, marks),
+                snippet=_snippet(index, row, query, checked),
                 reasons=("text",),
             )
             for id_, value, row in _hits(index, self.query(statement, {**(params or {}), **values}))
@@ -161,6 +163,7 @@ class Searches:
         query = as_vector(vector, vector_index.dimensions)
         both = checked_weights((1.0, 1.0) if weights is None else weights)
         model, measure = self._space(vector_index, model, metric)
+        checked = checked_marks(marks)
         expression, values = bound_filter(found, filter)
         statement = prebuilt.hybrid_rows(
             text_index, vector_index, query.size, measure, model, exact, expression
@@ -181,7 +184,7 @@ class Searches:
                 id_,
                 fused_score(value, both),
                 row,
-                snippet=_snippet(text_index, row, text, marks),
+                snippet=_snippet(text_index, row, text, checked),
                 reasons=_REASONS[lists],
             )
             for (id_, value, row), lists in zip(
@@ -199,7 +202,7 @@ class Searches:
         return self.metadata.tables[table]
 
     def _index(
-        self, kind: type[Index], found: sa.Table, columns: Sequence[str] | None = None
+        self, kind: type[Index], found: sa.Table, names: Sequence[str] | None = None
     ) -> Index:
         declared = [
             index
@@ -209,11 +212,11 @@ class Searches:
         chosen = [
             index
             for index in declared
-            if columns is None or {column.name for column in index.columns} == set(columns)
+            if names is None or {column.name for column in index.columns} == set(names)
         ]
         if len(chosen) == 1:
             return chosen[0]
-        what = f"on {', '.join(columns)}" if columns is not None else "of its own"
+        what = f"on {', '.join(names)}" if names else "of its own"
         raise UnknownNameError(
             f"table {found.name}: expected one {kind.__name__} {what}, "
             f"found {', '.join(index.name for index in chosen or declared) or 'none'}"
@@ -254,6 +257,13 @@ _REASONS: Mapping[int, tuple[str, ...]] = {
     IN_VECTOR: ("vector",),
     IN_TEXT + IN_VECTOR: ("text", "vector"),
 }
+
+
+def _names(columns: str | Sequence[str]) -> Sequence[str]:
+    names = [columns] if isinstance(columns, str) else columns
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise InvalidValueError("columns: expected the name of one, or names")
+    return names
 
 
 def _effort(oversample: int | None, ef_search: int | None) -> dict[str, int | None]:

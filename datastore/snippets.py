@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from datastore.errors import InvalidValueError
 from datastore.folding import WORD, fold
 from datastore.stemming import stemmer
 from datastore.textquery import TextQuery, Tokenizer, fold_case
@@ -28,6 +29,16 @@ class _Match:
     start: int
     end: int
     stem: str
+
+
+def checked_marks(marks: Marks | None) -> Marks | None:
+    """Return the two marks, or raise `InvalidValueError` for anything else."""
+    if marks is None:
+        return None
+    is_pair = isinstance(marks, Sequence) and len(marks) == 2
+    if not is_pair or not all(isinstance(mark, str) for mark in marks):
+        raise InvalidValueError("marks: expected two texts")
+    return marks
 
 
 def snippet(

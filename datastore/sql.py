@@ -7,15 +7,16 @@ are bound, so one statement serves every search; a backend renders each construc
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.sql import ColumnElement, FromClause
+from sqlalchemy.sql import ClauseElement, ColumnElement, FromClause
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.selectable import TableValuedAlias
 
-from datastore.definitions import METRICS, Metric
+from datastore.definitions import LEAST_WEIGHT, METRICS, MOST_WEIGHT, Metric, is_weight
 from datastore.elements import (
     Each,
     Matching,
@@ -28,7 +29,15 @@ from datastore.elements import (
 from datastore.errors import InvalidValueError, UnknownNameError
 from datastore.schema import FullTextIndex, VectorIndex
 from datastore.textquery import TextQuery, TextQueryType
-from datastore.types import JSONDocument, Text, TextArray, Vector, as_vector, check_text
+from datastore.types import (
+    JSONDocument,
+    Text,
+    TextArray,
+    Vector,
+    as_vector,
+    check_integer,
+    check_text,
+)
 
 __all__ = [
     "CANDIDATE_POOL",
@@ -236,13 +245,17 @@ def _weight_clause(weight: Any) -> ColumnElement[float]:
 
 def checked_weights(weights: Sequence[Any]) -> Sequence[Any]:
     """Return the two weights, or raise `InvalidValueError` where they rank nothing."""
+    if not isinstance(weights, Sequence) or isinstance(weights, str) or len(weights) != 2:
+        raise InvalidValueError("weights: expected two numbers")
     if any(isinstance(weight, ColumnElement) for weight in weights):
         return weights
-    if len(weights) != 2 or not all(0 <= weight < float("inf") for weight in weights):
-        raise InvalidValueError("weights: expected two finite numbers, none negative")
+    if not all(weight == 0 or is_weight(weight) for weight in weights):
+        raise InvalidValueError(
+            f"weights: expected zero or a number from {LEAST_WEIGHT} to {MOST_WEIGHT:.0f} for each"
+        )
     if not any(weights):
         raise InvalidValueError("weights: expected at least one above zero")
-    return weights
+    return tuple(map(float, weights))
 
 
 def limit_clause(k: Any) -> ColumnElement[int]:
@@ -294,7 +307,7 @@ def condition(table: FromClause, filter: Filter) -> ColumnElement[bool]:
         raise InvalidValueError(
             f"filter: expected a Core expression or a mapping, got {type(filter).__name__}"
         )
-    unknown = [name for name in filter if name not in table.c]
+    unknown = [name for name in filter if not isinstance(name, str) or name not in table.c]
     if unknown:
         raise UnknownNameError(f"filter: {table.description} has no column {unknown[0]!r}")
     documents = [name for name in filter if isinstance(table.c[name].type, JSONDocument)]
@@ -308,7 +321,22 @@ def condition(table: FromClause, filter: Filter) -> ColumnElement[bool]:
 def _equal(column: ColumnElement[Any], value: Any) -> ColumnElement[bool]:
     if isinstance(value, sa.BindParameter):
         value = unplanned(sa.type_coerce(value, column.type))
-    return column == value
+    return column == comparable(column, value)
+
+
+def comparable(column: ColumnElement[Any], value: Any) -> Any:
+    """Return a value to compare a column with.
+
+    Raises `InvalidValueError` for one that some engine would convert to an integer first, and so
+    take 1.5 for 2.
+    """
+    if value is None or isinstance(value, ClauseElement):
+        return value
+    if column.type._type_affinity is not sa.Integer:
+        return value
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidValueError(f"filter: {column.key} holds integers, got {type(value).__name__}")
+    return check_integer(operator.index(value))
 
 
 def _bound(value: Any, type_: sa.types.TypeEngine[Any]) -> ColumnElement[Any]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal, TypeAlias, get_args
@@ -135,6 +135,17 @@ class TextQuery:
     def __bool__(self) -> bool:
         return bool(self.scored)
 
+    def normalized(self, tokenizer: Tokenizer = "words") -> TextQuery:
+        """Return the query with words as `parse` makes them, which those made by hand may not be.
+
+        Raises `InvalidValueError` for terms that are none.
+        """
+        if not all(isinstance(term, Term) and _are_texts(term.words) for term in self.terms):
+            raise InvalidValueError("text query: expected terms, each of a tuple of texts")
+        clean = _stored_words if tokenizer == "words" else _stored_text
+        cleaned = (replace(term, words=clean(term.words)) for term in self.terms)
+        return TextQuery(tuple(term for term in cleaned if term.words))
+
 
 @lru_cache(maxsize=256)
 def _parse(text: str, language: str, tokenizer: Tokenizer) -> TextQuery:
@@ -163,6 +174,20 @@ def _terms(text: str) -> Iterator[tuple[Term, bool]]:
         elif words:
             yield from ((Term((word,)), True) for word in words[:-1])
             yield Term(words[-1:], occur, prefix), not prefix
+
+
+def _are_texts(words: Any) -> bool:
+    return isinstance(words, tuple) and all(isinstance(word, str) for word in words)
+
+
+def _stored_words(words: tuple[str, ...]) -> tuple[str, ...]:
+    folded = " ".join(map(fold, words)).split()
+    return tuple(word for word in folded if len(word.encode()) <= MAX_WORD_BYTES)
+
+
+def _stored_text(words: tuple[str, ...]) -> tuple[str, ...]:
+    text = _UNSTORABLE.sub(" ", " ".join(words))
+    return (text,) if text and not text.isspace() else ()
 
 
 def _substrings(text: str) -> Iterator[Term]:
@@ -201,7 +226,7 @@ class TextQueryType(PortableType[Any]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> TextQuery:
         """Parse a text; NULL finds nothing, as an empty text does."""
         if isinstance(value, TextQuery):
-            return value
+            return value.normalized(self.tokenizer)
         if value is None or isinstance(value, str):
             return TextQuery.parse(value or "", self.language, self.tokenizer)
         raise InvalidValueError(f"text query: expected str, got {type(value).__name__}")

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from datastore import SearchHit, SearchResult, Transaction, each, upsert
 from datastore.bulk import batches
 from datastore.errors import InvalidValueError, NotFoundError
+from datastore.results import checked_score
 from datastore.snippets import Marks
 from datastore.sql import Filter, condition
 from datastore.types import FloatVector, check_text
@@ -222,6 +223,7 @@ class ChunkRepository(Repository):
         """
         # The same object every time, so that the statement over it is built once.
         mine = _MINE if filter is None else sa.and_(_MINE, condition(chunks, filter))
+        least = checked_score(min_score)
         common: dict[str, Any] = {
             "limit": limit,
             "filter": mine,
@@ -231,7 +233,7 @@ class ChunkRepository(Repository):
             if text is None:
                 raise InvalidValueError("search: expected a text, an embedding, or both")
             found = self.session.full_text_search(chunks, "content", text, marks=marks, **common)
-            return _with_records(found, min_score)
+            return _with_records(found, least)
         common |= {"exact": exact, "oversample": oversample, "ef_search": ef_search}
         # One snapshot, in which the model that was checked is the model that is searched.
         with self._snapshot() as session:
@@ -242,7 +244,7 @@ class ChunkRepository(Repository):
                 found = session.hybrid_search(
                     chunks, text=text, vector=vector, weights=weights, marks=marks, **common
                 )
-        return _with_records(found, min_score)
+        return _with_records(found, least)
 
     def _enter_space(
         self, session: Transaction, embedding: Any, options: dict[str, Any]

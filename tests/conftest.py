@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from datastore import Datastore
 from datastore.testing.postgres import PostgresServer
+from tests.databases import Databases
 from tests.without_extensions import ServerWithoutPgvector
 
 BACKENDS = ("sqlite", "postgresql")
@@ -55,59 +54,6 @@ def no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 patch.delenv(name)
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         yield
-
-
-MAKE_EMPTY = (
-    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-    "WHERE datname = current_database() AND pid <> pg_backend_pid()",
-    """\
-DO $$ DECLARE name text; BEGIN
-  FOR name IN SELECT nspname FROM pg_namespace
-              WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%%' LOOP
-    EXECUTE format('DROP SCHEMA %%I CASCADE', name);
-  END LOOP;
-END $$""",
-    "CREATE SCHEMA public",
-)
-
-
-class Databases:
-    """Makes fresh databases on one PostgreSQL server."""
-
-    def __init__(self, url: str) -> None:
-        self._url = sa.make_url(url)
-        self._engine = sa.create_engine(self._url, isolation_level="AUTOCOMMIT")
-        self._free: list[str] = []
-
-    def _run(self, statement: str) -> None:
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql(statement)
-
-    def create(self) -> str:
-        """Return the name of an empty database: a new one, or a used one made empty again."""
-        if self._free:
-            return self._free.pop()
-        name = f"datastore_test_{uuid.uuid4().hex[:12]}"
-        self._run(f"CREATE DATABASE {name} TEMPLATE template0")
-        return name
-
-    def url(self, name: str) -> str:
-        return self._url.set(database=name).render_as_string(hide_password=False)
-
-    def drop(self, name: str) -> None:
-        """Take a database back; making it empty takes a tenth of the time of making another."""
-        engine = sa.create_engine(
-            self.url(name), isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool
-        )
-        with engine.connect() as connection:
-            for statement in MAKE_EMPTY:
-                connection.exec_driver_sql(statement)
-        self._free.append(name)
-
-    def close(self) -> None:
-        for name in self._free:
-            self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        self._engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -203,11 +149,9 @@ def migrated_url(
         yield f"sqlite:///{path}"
         return
     databases: Databases = request.getfixturevalue("postgres_databases")
-    name = databases.create()
-    with Datastore.open(databases.url(name)) as store:
-        store.migrate()
+    name = databases.create_migrated()
     yield databases.url(name)
-    databases.drop(name)
+    databases.drop_migrated(name)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def run(command: list[str], surroundings: dict[str, str]) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
     assert process.returncode == 0, process.stdout + process.stderr

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from datastore import Datastore, RowKey, Text
-from tests.conftest import Databases
+from tests.databases import Databases
 
 metadata = sa.MetaData()
 items = sa.Table(

@@ -18,8 +18,8 @@ from datastore.errors import DatabaseError, DatastoreError, InvalidValueError, T
 from datastore.sql import nearest
 from repositories import Chunk, ChunkRepository
 from repositories.tables import chunk_embeddings, chunk_vectors, metadata
-from tests.conftest import Databases
 from tests.contract.host_tables import Notes
+from tests.databases import Databases
 from tests.without_extensions import ServerWithoutPgvector
 
 VECTORS = np.random.default_rng(11).normal(size=(30, 6)).astype("f4")

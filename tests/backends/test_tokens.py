@@ -15,7 +15,7 @@ from datastore import Datastore, FullTextIndex, Text
 from datastore.backends.postgresql.indexes import MARK, words_of
 from datastore.folding import NEW_CAPITALS, code_points, fold
 from datastore.stemming import stemmer
-from tests.conftest import Databases
+from tests.databases import Databases
 
 #: Every character of the first two planes and the tags, and one in 97 of the rest, which is uniform.
 CHARACTERS = [

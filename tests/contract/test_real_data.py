@@ -13,7 +13,7 @@ import pytest
 from benchmarks.metrics import jaccard, ndcg
 from datastore import Datastore
 from repositories import Chunk, ChunkRepository, MemoryManager
-from tests.conftest import Databases
+from tests.databases import Databases
 from tests.real_data import DATA, judgements, needs_real_data, records
 
 pytestmark = [needs_real_data, pytest.mark.optional]

@@ -33,6 +33,7 @@ from datastore.errors import (
 )
 from datastore.results import SearchResult
 from datastore.sql import RRF_K
+from datastore.textquery import Occur, Term, TextQuery
 
 METRICS = ("cosine", "l2", "inner_product")
 #: Words that Porter's algorithm leaves alone, some of them common, some rare.
@@ -547,6 +548,52 @@ class TestHybridSearch:
             store.hybrid_search("notes", text="a", vector=[1, 0, 0, 0], weights=weights)
 
 
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    *(("hybrid", {"weights": weights}) for weights in (
+        (0, 0), (-1, 1), (1,), (1, 1, 1), (float("nan"), 1), (float("inf"), 1), (1e308, 1),
+        (5e-324, 1), ("a", 1), "ab", 5, (None, 1), (True, 1), (10**400, 1))),
+    *(("hybrid", {"pool": pool}) for pool in (0, -1, 1.5, "1", None, True)),
+    *((kind, {name: number}) for kind in ("vector", "hybrid")
+      for name in ("oversample", "ef_search") for number in (0, -1, 1.5, "1", True)),
+    *((kind, {"marks": marks}) for kind in ("text", "hybrid")
+      for marks in ((), ("a",), ("a", "b", "c"), (1, 2), 5)),
+    *(("vector", {"min_score": score}) for score in ("x", True, float("nan"), [1])),
+    *(("text", {"columns": columns}) for columns in (5, None, [5], [["body"]])),
+    *(("vector", {"column": column}) for column in (5, None, [5])),
+    *(("text", {"query": query}) for query in (
+        5, b"apple", ["apple"], TextQuery(("apple",)), TextQuery((Term("apple"),)),
+        TextQuery((Term((5,)),)))),
+]  # fmt: skip
+
+
+def test_arguments_that_make_no_sense_are_refused(store: Datastore) -> None:
+    searches: dict[str, tuple[Any, dict[str, Any]]] = {
+        "vector": (store.vector_search, {"column": "embedding", "query": [1, 0, 0, 0]}),
+        "text": (store.full_text_search, {"columns": ["title", "body"], "query": "apple"}),
+        "hybrid": (store.hybrid_search, {"text": "apple", "vector": [1, 0, 0, 0]}),
+    }
+    for kind, arguments in REFUSED:
+        search, usual = searches[kind]
+        with pytest.raises(InvalidValueError):
+            search("notes", **{**usual, **arguments})
+            pytest.fail(f"{kind} search took {arguments}")
+
+
+def test_a_query_made_by_hand_finds_what_a_text_finds(store: Datastore, notes: Notes) -> None:
+    notes.fill(store, [{"title": "Red Apple", "body": "crème"}, {"body": "apple"}, {"body": "fig"}])
+    for terms, found in (
+        ((Term(("Apple",)),), ["n1", "n2"]),
+        ((Term(("CRÈME",)),), ["n1"]),
+        ((Term(("red apple",)),), ["n1"]),
+        ((Term(("apple\x00",)), Term(("-",), Occur.MUST)), ["n1", "n2"]),
+        ((Term(("\ud800apple",)), Term(('"red',), Occur.MUST_NOT)), ["n2"]),
+        ((Term(()),), []),
+        ((), []),
+    ):
+        hits = store.full_text_search("notes", ["title", "body"], TextQuery(terms))
+        assert sorted(ids(hits)) == found
+
+
 class TestEverySearch:
     @pytest.fixture(params=["vector", "text", "hybrid"])
     def search(self, request: pytest.FixtureRequest, store: Datastore) -> Any:
@@ -598,6 +645,20 @@ class TestEverySearch:
     def test_a_filter_that_is_no_condition_is_refused(self, search: Any, filter: Any) -> None:
         with pytest.raises(InvalidValueError, match="filter"):
             search(filter=filter)
+
+    def test_a_filter_that_names_no_column_is_refused(self, search: Any) -> None:
+        with pytest.raises(UnknownNameError, match="has no column 5"):
+            search(filter={5: 5})
+
+    @pytest.mark.parametrize("value", [1.5, "1", True, b"1", [1], 2**63])
+    def test_an_integer_is_compared_with_integers_alone(self, search: Any, value: Any) -> None:
+        """One engine would take 1.5 for 2, another find nothing."""
+        with pytest.raises(InvalidValueError, match="integer"):
+            search(filter={"rid": value})
+
+    def test_an_integer_of_numpy_is_one(self, search: Any, store: Datastore, notes: Notes) -> None:
+        notes.fill(store, [{"body": "apple", "embedding": [1, 0, 0, n]} for n in range(3)])
+        assert ids(search(filter={"rid": np.int64(2)})) == ["n2"]
 
     def test_a_filter_by_text_that_no_engine_stores_is_refused(self, search: Any) -> None:
         with pytest.raises(InvalidValueError, match="NUL"):

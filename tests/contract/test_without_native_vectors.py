@@ -24,8 +24,8 @@ from datastore.definitions import METRICS, Metric
 from datastore.errors import CheckViolation, InvalidValueError
 from repositories import Chunk, ChunkRepository
 from repositories.tables import metadata
-from tests.conftest import Databases
 from tests.contract.host_tables import Notes
+from tests.databases import Databases
 from tests.without_extensions import engine_without_loading
 
 SERVERS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,6 +145,25 @@ def substrings(text: str) -> tuple[Term, ...]:
 )  # fmt: skip
 def test_terms_of_a_trigram_index_are_substrings(text: str, terms: list[Term]) -> None:
     assert substrings(text) == tuple(terms)
+
+
+@given(anything, st.sampled_from(["words", "trigram"]))
+def test_what_was_parsed_is_normalized(text: str, tokenizer: Any) -> None:
+    query = TextQuery.parse(text, "english", tokenizer)
+    assert query.normalized(tokenizer) == query
+
+
+def test_a_query_made_by_hand_is_folded_as_a_text_is() -> None:
+    made = TextQuery(
+        (
+            Term(("Crème", "a\0b")),
+            Term(("-",), MUST),
+            Term(("x" * 3000,)),
+            Term(("Apple",), MUST_NOT),
+        )
+    )
+    assert made.normalized().terms == (Term(("creme", "a", "b")), Term(("apple",), MUST_NOT))
+    assert made.normalized("trigram").terms[0] == Term(("Crème a b",))
 
 
 @given(anything)
