@@ -321,7 +321,8 @@ def condition(table: FromClause, filter: Filter) -> ColumnElement[bool]:
 def _equal(column: ColumnElement[Any], value: Any) -> ColumnElement[bool]:
     if isinstance(value, sa.BindParameter):
         value = unplanned(sa.type_coerce(value, column.type))
-    return column == comparable(column, value)
+    equal: ColumnElement[bool] = column == comparable(column, value)
+    return equal
 
 
 def comparable(column: ColumnElement[Any], value: Any) -> Any:

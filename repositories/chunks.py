@@ -18,27 +18,20 @@ from datastore.errors import InvalidValueError, NotFoundError
 from datastore.results import checked_score
 from datastore.snippets import Marks
 from datastore.sql import Filter, condition
-from datastore.types import FloatVector, check_text
+from datastore.types import check_text
 from repositories.base import (
     BATCH,
-    DEFAULT_NAMESPACE,
     INT32,
-    Repository,
-    Session,
     now,
-    settings_of,
     whole,
 )
 from repositories.chunking import chunk_id
 from repositories.records import Chunk
 from repositories.spaces import (
     ACTIVE_MODEL,
-    DEFAULT_METRIC,
-    Claim,
+    EmbeddingRepository,
     check_vectors,
-    checked_space,
-    claim_of,
-    fitting,
+    checked_query,
 )
 from repositories.tables import chunk_embeddings, chunks, sources
 
@@ -107,23 +100,13 @@ class Replacement:
     removed: int
 
 
-class ChunkRepository(Repository):
+class ChunkRepository(EmbeddingRepository):
     """The chunks of one namespace.
 
     `model` is the one that the embeddings given to it are of: that of the settings unless named. It
     must be the one that the store uses, else `EmbeddingMismatchError` is raised by what writes or
     searches embeddings. Chunks come with the embeddings of the model in use.
     """
-
-    def __init__(
-        self,
-        session: Session,
-        namespace: str = DEFAULT_NAMESPACE,
-        *,
-        model: str | None = None,
-    ) -> None:
-        super().__init__(session, namespace)
-        self.model = model
 
     def add(self, chunk: Chunk) -> None:
         """Add one chunk; raise `UniqueViolation` for an id that is there already."""
@@ -237,27 +220,15 @@ class ChunkRepository(Repository):
         common |= {"exact": exact, "oversample": oversample, "ef_search": ef_search}
         # One snapshot, in which the model that was checked is the model that is searched.
         with self._snapshot() as session:
-            vector = self._enter_space(session, embedding, common)
+            query = checked_query(session, embedding, self._claim())
+            common |= {"model": query.model, "metric": query.metric}
             if text is None:
-                found = session.vector_search(chunks, "embedding", vector, **common)
+                found = session.vector_search(chunks, "embedding", query.vector, **common)
             else:
                 found = session.hybrid_search(
-                    chunks, text=text, vector=vector, weights=weights, marks=marks, **common
+                    chunks, text=text, vector=query.vector, weights=weights, marks=marks, **common
                 )
         return _with_records(found, least)
-
-    def _enter_space(
-        self, session: Transaction, embedding: Any, options: dict[str, Any]
-    ) -> FloatVector:
-        """Return the vector to search for; add the model and the metric to the options."""
-        claim = self._claim()
-        space = checked_space(session, claim)
-        options["model"] = claim.model
-        options["metric"] = (claim.metric or DEFAULT_METRIC) if space is None else space.metric
-        return fitting(space, embedding, claim)
-
-    def _claim(self) -> Claim:
-        return claim_of(settings_of(self.session), self.model)
 
     def _insert(self, transaction: Transaction, batch: Sequence[Chunk]) -> int:
         moment = now()

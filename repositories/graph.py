@@ -11,7 +11,7 @@ from datastore import SearchResult, Text, Transaction, upsert
 from datastore.bulk import batches
 from datastore.errors import InvalidValueError
 from repositories import following, merging, names, networks, traversal, upserting
-from repositories.base import BATCH, INT32, Repository, now, whole
+from repositories.base import BATCH, INT32, now, whole
 from repositories.following import DIRECTIONS, Direction, Followed
 from repositories.graph_rows import (
     BY_WEIGHT,
@@ -32,6 +32,7 @@ from repositories.graph_rows import (
     texts,
 )
 from repositories.records import Entity, Neighborhood, Path, Relationship
+from repositories.spaces import EmbeddingRepository
 from repositories.tables import kg_entities, kg_entity_names, kg_mentions, kg_relationships
 
 if TYPE_CHECKING:
@@ -90,12 +91,13 @@ _CHUNKS = _linked(kg_mentions.c.chunk_id, kg_mentions.c.entity_id)
 _MENTIONED = _linked(kg_mentions.c.entity_id, kg_mentions.c.chunk_id)
 
 
-class GraphRepository(Repository):
+class GraphRepository(EmbeddingRepository):
     """Entities and relationships of one namespace.
 
     `direction` says which arrows are followed: "out" along them, "in" against them, "both" either
     way. `types` are the types of relationships that count, `min_strength` how strong they are at
-    least; all of them unless given.
+    least; all of them unless given. `model` is the one that embeddings of names are of: that of the
+    settings unless named, as for `ChunkRepository`.
     """
 
     # --- entities
@@ -158,7 +160,7 @@ class GraphRepository(Repository):
         most = whole("limit", limit, 0)
         with self._snapshot() as transaction:
             return names.find_entities(
-                transaction, self.namespace, name, embedding, most, min_score
+                transaction, self.namespace, name, embedding, self._claim(), most, min_score
             )
 
     def entities(self) -> Iterator[Entity]:
@@ -212,7 +214,7 @@ class GraphRepository(Repository):
     def unembedded_names(self, limit: int = BATCH) -> list[str]:
         """Return names that have no embedding of the present model yet."""
         most = min(whole("limit", limit, 0), INT32[-1])
-        return names.unembedded_names(self.session, self.namespace, most)
+        return names.unembedded_names(self.session, self.namespace, self._claim().model, most)
 
     def embed_names(self, embeddings: Mapping[str, Any]) -> int:
         """Store embeddings by name, for all entities that go by it; return how many were stored.
@@ -220,7 +222,7 @@ class GraphRepository(Repository):
         Raises `DimensionError` for one of another length than the store's.
         """
         with self.session.transaction() as transaction:
-            return names.embed_names(transaction, self.namespace, embeddings)
+            return names.embed_names(transaction, self.namespace, embeddings, self._claim())
 
     # --- relationships
 

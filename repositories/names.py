@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from datastore import SearchHit, SearchResult, Text, Transaction, upsert
 from datastore.folding import fold
 from datastore.sql import CANDIDATE_POOL, matching
-from repositories.base import Session, is_text, now, settings_of
+from repositories.base import Session, is_text, now
 from repositories.grams import grams, likeness
 from repositories.graph_rows import BY_WEIGHT, NAMESPACE, listed, name_row, read_entities
 from repositories.records import Entity
-from repositories.spaces import check_query, check_vectors
+from repositories.spaces import Claim, VectorQuery, check_vectors, checked_query
 from repositories.tables import (
     kg_entities,
     kg_entity_names,
@@ -107,14 +107,21 @@ class _Evidence:
 
 
 def find_entities(
-    session: Session, namespace: str, name: str, embedding: Any, limit: int, min_score: float
+    session: Session,
+    namespace: str,
+    name: str,
+    embedding: Any,
+    claim: Claim,
+    limit: int,
+    min_score: float,
 ) -> SearchResult[Entity]:
     """Rank the entities that a name may mean; a snapshot makes one answer of the statements."""
     evidence = _by_spelling(session, namespace, name, limit) if is_text(name) else []
     how = SearchResult[Any]((), "exact", (kg_name_pieces.name,))
     if embedding is not None:
-        near = _by_meaning(session, namespace, embedding, limit)
-        evidence += _meant(near, settings_of(session).embedding.metric)
+        query = checked_query(session, embedding, claim)
+        near = _by_meaning(session, namespace, query, limit)
+        evidence += _meant(near, query.metric)
         how = replace(near, indexes=how.indexes + near.indexes)
     scores, reasons = _fused(evidence)
     entities = read_entities(session, namespace, scores)
@@ -160,17 +167,18 @@ def _spelt(row: Mapping[Any, Any], name: str, folded: str) -> _Evidence | None:
 
 
 def _by_meaning(
-    session: Session, namespace: str, embedding: Any, limit: int
+    session: Session, namespace: str, query: VectorQuery, limit: int
 ) -> SearchResult[Mapping[str, Any]]:
     return session.vector_search(
         kg_entity_names,
         "embedding",
-        check_query(session, embedding),
+        query.vector,
         # Several names of one entity may be near.
         limit=max(CANDIDATE_POOL, 2 * limit),
         filter=_MINE,
         params={"namespace": namespace},
-        metric=settings_of(session).embedding.metric,
+        model=query.model,
+        metric=query.metric,
     )
 
 
@@ -218,19 +226,21 @@ def names_of(session: Session, namespace: str, entity_id: str) -> list[str]:
     return [row["name"] for row in rows]
 
 
-def unembedded_names(session: Session, namespace: str, limit: int) -> list[str]:
-    """Return names without an embedding of the present model, in their order."""
-    params = {"namespace": namespace, "model": settings_of(session).embedding.model}
+def unembedded_names(session: Session, namespace: str, model: str, limit: int) -> list[str]:
+    """Return names without an embedding of a model, in their order."""
+    params = {"namespace": namespace, "model": model}
     return [row["name"] for row in session.query(_UNEMBEDDED, {**params, "limit": limit})]
 
 
-def embed_names(session: Transaction, namespace: str, embeddings: Mapping[str, Any]) -> int:
+def embed_names(
+    session: Transaction, namespace: str, embeddings: Mapping[str, Any], claim: Claim
+) -> int:
     """Store the embeddings of names, whoever goes by them; return of how many rows."""
     names = list(embeddings)
-    vectors = dict(zip(names, check_vectors(session, list(embeddings.values())), strict=True))
-    model = settings_of(session).embedding.model
+    checked = check_vectors(session, list(embeddings.values()), claim)
+    vectors = dict(zip(names, checked, strict=True))
     rows = [
-        {"name": row["rid"], "model": model, "embedding": vectors[row["name"]]}
+        {"name": row["rid"], "model": claim.model, "embedding": vectors[row["name"]]}
         for row in session.query(_NAMED, {"namespace": namespace, "names": names})
     ]
     return session.execute(_PUT_EMBEDDING, rows).changes

@@ -24,7 +24,7 @@ from datastore.errors import (
 )
 from datastore.settings import EmbeddingSettings
 from datastore.types import FloatVector, as_vector
-from repositories.base import Session, settings_of
+from repositories.base import DEFAULT_NAMESPACE, Repository, Session, settings_of
 from repositories.tables import embedding_models
 
 #: How far the length of a vector may be from one to count as normalised: float32 rounding.
@@ -95,6 +95,23 @@ def claim_of(settings: Settings, model: str | None = None) -> Claim:
     return Claim(model, metric=metric, claimant="the model given is", configured=said.model)
 
 
+class EmbeddingRepository(Repository):
+    """Base of the repositories that keep embeddings: of `model`, or that of the settings."""
+
+    def __init__(
+        self,
+        session: Session,
+        namespace: str = DEFAULT_NAMESPACE,
+        *,
+        model: str | None = None,
+    ) -> None:
+        super().__init__(session, namespace)
+        self.model = model
+
+    def _claim(self) -> Claim:
+        return claim_of(settings_of(self.session), self.model)
+
+
 def recorded_spaces(session: Session) -> list[EmbeddingSpace]:
     """Return the spaces that the store has vectors of, by the names of their models."""
     return [EmbeddingSpace(**row) for row in session.query(_SPACES)]
@@ -110,14 +127,24 @@ def checked_space(session: Session, claim: Claim) -> EmbeddingSpace | None:
     return compare(active_space(session), claim)
 
 
-def check_query(session: Session, vector: object, claim: Claim | None = None) -> FloatVector:
-    """Return a vector to search for; the claim is that of the settings unless given.
+@dataclass(frozen=True)
+class VectorQuery:
+    """A vector to search for, with the model and the metric of the space that it is of."""
+
+    vector: FloatVector
+    model: str
+    metric: Metric
+
+
+def checked_query(session: Session, vector: object, claim: Claim) -> VectorQuery:
+    """Return what to search for in the active space.
 
     Raises `EmbeddingMismatchError` for a claim of another space than the active one,
     `DimensionError` for a vector of another length.
     """
-    said = claim or claim_of(settings_of(session))
-    return fitting(checked_space(session, said), vector, said)
+    space = checked_space(session, claim)
+    metric = (claim.metric or DEFAULT_METRIC) if space is None else space.metric
+    return VectorQuery(fitting(space, vector, claim), claim.model, metric)
 
 
 def fitting(space: EmbeddingSpace | None, vector: object, claim: Claim) -> FloatVector:
@@ -130,7 +157,7 @@ def fitting(space: EmbeddingSpace | None, vector: object, claim: Claim) -> Float
 def check_vectors(
     transaction: Transaction, vectors: Sequence[object], claim: Claim | None = None
 ) -> list[FloatVector]:
-    """Return vectors to store; the first ones ever found the space. Raises as `check_query`.
+    """Return vectors to store; the first ones ever found the space. Raises as `checked_query`.
 
     Until the end of the transaction no other space becomes the active one.
     """
