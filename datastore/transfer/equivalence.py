@@ -88,8 +88,9 @@ def _searches(connection: Connection, index: SearchIndex) -> Iterator[sa.Select[
             yield _ids(index, hits, hits.c.distance)
     elif isinstance(index, FullTextIndex):
         for row in _sampled(connection, index, index.columns, TEXT_QUERIES):
-            found = matching(index, " ".join(_words(row)), DEPTH)
-            yield _ids(index, found, found.c.relevance)
+            if words := _words(row):
+                found = matching(index, " ".join(words), DEPTH)
+                yield _ids(index, found, found.c.relevance)
 
 
 def _ids(index: SearchIndex, hits: Any, measure: Any) -> sa.Select[*tuple[Any, ...]]:
@@ -113,4 +114,9 @@ def _sampled(
 
 
 def _words(row: Sequence[str | None]) -> list[str]:
-    return [word for text in row for word in (text or "").split()[:WORDS]]
+    # Engines may part words otherwise at characters that are neither letters nor digits.
+    return [
+        word
+        for text in row
+        for word in [word for word in (text or "").split() if word.isalnum()][:WORDS]
+    ]

@@ -174,7 +174,7 @@ class SteppedLoad(Load):
         with self._changing() as connection:
             self.backend.reset_identities(connection, [t.target for t in self.source.tables])
             report = self.verify(connection)
-            if not replace(report, troubles=()).is_complete:
+            if not all(table.matches for table in report.tables):
                 raise IncompleteLoadError(report, "the load is not right")
             steps.drop(connection)
         return report
