@@ -358,7 +358,9 @@ class JSONKind(Kind[Any]):
     def encode(self, value: Any) -> bytes:
         """Write JSON with sorted keys, without spaces."""
         text = _dump(value)
-        return (_dump(_whole(value)) if _FRACTION.search(text) else text).encode()
+        if _FRACTION.search(text):
+            text = _dump(json.loads(text, parse_float=_whole))
+        return text.encode()
 
 
 class ArrayKind(Kind[list[Any]]):
@@ -493,12 +495,7 @@ def _parsed(parse: Any, item: Any, what: str) -> Any:
         raise InvalidValueError(f"expected {what}, got other text") from error
 
 
-def _whole(value: Any) -> Any:
-    """Return a document in which floats that are whole numbers are integers."""
-    if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_whole(item) for item in value]
-    if isinstance(value, float) and value.is_integer() and int(value) in INT64:
-        return int(value)
-    return value
+def _whole(text: str) -> int | float:
+    """Read a float, as an integer if it is a whole number."""
+    value = float(text)
+    return int(value) if value.is_integer() and int(value) in INT64 else value

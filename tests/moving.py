@@ -21,7 +21,18 @@ DIMENSIONS = 4
 #: From one engine to another, and between two databases of the one that needs no server.
 DIRECTIONS = [("sqlite", "postgresql"), ("postgresql", "sqlite"), ("sqlite", "sqlite")]
 
-WORDS = "river stone cloud copper lantern meadow harbour violin marble falcon".split()
+WORDS = [
+    "river",
+    "stone",
+    "cloud",
+    "copper",
+    "lantern",
+    "meadow",
+    "harbour",
+    "violin",
+    "marble",
+    "falcon",
+]
 TEXTS = [
     "plain", "", "tab\tand\r\nlines\n", "back\\slash \\N \\. \\x00 \\u0000", "'quotes' \"\" ; -- /*",
     "\ufeffmark", "\u2028\u2029\x85", "👨\u200d👩\u200d👧", "\U0010ffff", "e\u0301 é", "100 % %s %(a)s", "{0} :name $1",
@@ -68,7 +79,8 @@ def chunk(number: int, chance: random.Random) -> Chunk:
         content=" ".join(chance.choices(WORDS, k=12)) if text is None else text,
         embedding=nth(VECTORS) or [chance.uniform(-1, 1) for _ in range(DIMENSIONS)],
         metadata=nth(DOCUMENTS) or {"number": number},
-        created_at=nth(INSTANTS) or datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=number),
+        created_at=nth(INSTANTS)
+        or datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=number),
     )
 
 

@@ -176,7 +176,7 @@ class Backend:
         statement = reading.statement(*reading.columns)
         readers = [Reader(lambda _: None, kind.check) for kind in reading.kinds]
         with connection.execution_options(stream_results=True).execute(statement) as rows:
-            yield from read_batches(rows, readers)
+            yield from read_batches(rows, readers, reading.batch_rows)
 
     def take_time(self, connection: Connection) -> None:
         """Let this transaction last, and its statements too, without limit."""

@@ -22,6 +22,7 @@ from rich.progress import (
 from datastore.backends import backend_class
 from datastore.cli.invocation import Invocation, location
 from datastore.cli.output import console, grid
+from datastore.errors import DatastoreError
 from datastore.store import Datastore
 from datastore.transfer import (
     Difference,
@@ -142,20 +143,30 @@ def opened(invocation: Invocation, url: str, role: str, *, create: bool) -> Iter
 
 @contextmanager
 def target_of(invocation: Invocation, url: str, dry_run: bool) -> Iterator[Datastore | None]:
-    """Open a target, which may be a file to be made; one that nothing came of is removed again."""
+    """Open a target, which may be a file to be made; one that holds nothing is removed again."""
     place = replace(invocation, url=url).settings().database_url()
     backend = backend_class(place.get_dialect().name)()
     existed = backend.exists(place)
     if dry_run and not existed:
         yield None
         return
+    empty = not existed
     try:
         with opened(invocation, url, "target", create=True) as store:
-            yield store
-    except BaseException:
-        if not existed:
+            try:
+                yield store
+            finally:
+                empty = empty and _is_empty(store)
+    finally:
+        if empty:
             backend.remove(place)
-        raise
+
+
+def _is_empty(store: Datastore) -> bool:
+    try:
+        return not store.schema().tables
+    except DatastoreError:
+        return False
 
 
 def finish(invocation: Invocation, run: Callable[[], LoadReport], ends: dict[str, Any]) -> None:

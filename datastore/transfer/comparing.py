@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from datastore.store import Datastore
 from datastore.transfer.copying import metadata_of, tables_of
-from datastore.transfer.equivalence import compare_searches, sample_searches
+from datastore.transfer.equivalence import SearchSamples, compare_searches, sample_searches
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.report import SearchComparison, TableReport
 from datastore.transfer.source import DatabaseSource, snapshot
@@ -20,7 +20,8 @@ class VerifyReport:
     tables: tuple[TableReport, ...]
     differences: tuple[Difference, ...] = ()
     searches: tuple[SearchComparison, ...] = ()
-    missing_tables: tuple[str, ...] = field(default=())
+    missing_tables: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_same(self) -> bool:
@@ -39,7 +40,9 @@ def verify(one: Datastore, other: Datastore) -> VerifyReport:
         left = DatabaseSource(here, one.backend, both)
         right = DatabaseSource(there, other.backend, both)
         reports = tuple(_compared(table, left, right) for table in both)
-        samples = [] if len(names) < len(tables) else sample_searches(here, metadata)
+        samples = SearchSamples()
+        if len(names) == len(tables):
+            samples = sample_searches(here, one.backend, metadata)
         return VerifyReport(
             reports,
             tuple(
@@ -47,8 +50,9 @@ def verify(one: Datastore, other: Datastore) -> VerifyReport:
                 for table, report in zip(both, reports, strict=True)
                 if not report.matches
             ),
-            compare_searches(there, samples),
+            compare_searches(there, other.backend, samples.searches),
             tuple(sorted({table.name for table in (*tables, *others)} - names)),
+            tuple(samples.notes),
         )
 
 

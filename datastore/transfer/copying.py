@@ -15,13 +15,14 @@ from datastore.engine import describe
 from datastore.errors import ConfigurationError, TransferError
 from datastore.settings import Settings
 from datastore.store import Datastore, load_metadata
-from datastore.transfer.equivalence import SearchSample, sample_searches
+from datastore.transfer.equivalence import SearchSamples, sample_searches
 from datastore.transfer.loading import load, rehearse
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.plan import TableTransfer, plan
 from datastore.transfer.report import LoadReport
 from datastore.transfer.resuming import load_in_steps
 from datastore.transfer.source import DatabaseSource, snapshot
+from datastore.transfer.steps import is_under_way
 
 
 def copy(
@@ -42,13 +43,16 @@ def copy(
     with snapshot(source) as there:
         check_revision(there, target)
         tables, notes = tables_of(there, source, metadata)
-        rows = DatabaseSource(there, source.backend, tables, describe(source.engine))
+        place = describe(source.engine)
+        rows = DatabaseSource(there, source.backend, tables, place, wanted.batch_rows)
         if target is None or wanted.dry_run:
             report = rehearse(rows, wanted)
         elif wanted.resume:
             report = load_in_steps(target, rows, wanted, metadata)
         else:
-            report = load(target, rows, wanted, metadata, _samples(there, metadata, wanted))
+            samples = _samples(there, source, metadata, wanted)
+            report = load(target, rows, wanted, metadata, samples.searches)
+            notes += samples.notes
     return replace(report, notes=(*notes, *report.notes))
 
 
@@ -66,6 +70,11 @@ def tables_of(
     connection: Connection, store: Datastore, metadata: Sequence[sa.MetaData]
 ) -> tuple[list[TableTransfer], list[str]]:
     """Return the tables to move, and a note for each that nothing declares."""
+    if is_under_way(connection):
+        raise TransferError(
+            f"{describe(store.engine)} is in the midst of a load: let that come to its end first, "
+            "with --resume"
+        )
     hidden = store.backend.search_objects(connection).tables | {migrate.VERSION_TABLE}
     present = set(sa.inspect(connection).get_table_names()) - hidden
     tables = plan(metadata, present)
@@ -89,9 +98,14 @@ def check_revision(connection: Connection, target: Datastore | None) -> None:
 
 
 def _samples(
-    connection: Connection, metadata: Sequence[sa.MetaData], options: LoadOptions
-) -> list[SearchSample]:
-    return sample_searches(connection, metadata) if options.verify == "full" else []
+    connection: Connection,
+    store: Datastore,
+    metadata: Sequence[sa.MetaData],
+    options: LoadOptions,
+) -> SearchSamples:
+    if options.verify != "full" or options.existing == "upsert":
+        return SearchSamples()  # among other rows, searches find others
+    return sample_searches(connection, store.backend, metadata)
 
 
 def _same_place(source: Datastore, target: Datastore) -> bool:

@@ -32,6 +32,7 @@ from datastore.transfer.progress import Meter
 from datastore.transfer.rejects import Rejects
 from datastore.transfer.report import LoadReport, SearchComparison, TableReport
 from datastore.transfer.source import DatabaseSource, Source
+from datastore.transfer.steps import forget, is_under_way
 from datastore.transfer.troubles import Troubles, key_text
 from datastore.transfer.upserting import Upserts
 from datastore.transfer.verification import digest_of
@@ -63,7 +64,8 @@ class Transfer:
     def __init__(self, source: Source, options: LoadOptions) -> None:
         self.source, self.options = source, options
         self.troubles = Troubles()
-        self.rejects = Rejects(options.rejects)
+        path = None if options.dry_run else options.rejects
+        self.rejects = Rejects(path, goes_on=options.resume)
         self.reports: dict[str, TableReport] = {}
         self.digests: dict[str, DigestSum] = {}
         counts = [source.count(table) for table in source.tables]
@@ -94,7 +96,7 @@ class Transfer:
     def report(self) -> LoadReport:
         """Return what was done so far."""
         return LoadReport(
-            tuple(self.reports[table.name] for table in self.source.tables),
+            tuple(self.reports.values()),
             tuple(self.troubles),
             tuple(self.source.notes),
             verify=self.options.verify,
@@ -129,9 +131,11 @@ class Load(Transfer):
                 connection.execute(sa.delete(table.target))
         elif filled and self.options.existing == "refuse":
             names = ", ".join(table.name for table in filled)
+            advice = "choose to upsert or to truncate"
+            if is_under_way(connection):
+                advice = "they are those of an interrupted load, which --resume goes on with"
             raise TransferError(
-                f"the target holds rows already, in {names}: expected empty tables; choose to "
-                "upsert, to truncate or to resume",
+                f"the target holds rows already, in {names}: expected empty tables; {advice}",
                 table=filled[0].name,
             )
 
@@ -165,8 +169,8 @@ class Load(Transfer):
             for table in self.source.tables:
                 self.meter.step("verify", table.name)
                 self.reports[table.name] = self._verified(connection, table)
-        if self.options.verify == "full":
-            searches = compare_searches(connection, self.samples)
+        if self.options.verify == "full" and self.options.existing != "upsert":
+            searches = compare_searches(connection, self.backend, self.samples)
         return replace(self.report(), searches=searches)
 
     def _verified(self, connection: Connection, table: TableTransfer) -> TableReport:
@@ -185,6 +189,7 @@ def load_at_once(load: Load, connection: Connection, metadata: Sequence[sa.MetaD
     """Load within the transaction of `connection`; an error means that it is to be undone."""
     load.backend.take_time(connection)
     load.check_empty(connection)
+    forget(connection)
     tables = [table.target for table in load.source.tables]
     with loading(load, connection, tables, metadata):
         load.write_all(connection)
@@ -197,6 +202,7 @@ def load_at_once(load: Load, connection: Connection, metadata: Sequence[sa.MetaD
     report = load.verify(connection)
     if not all(table.matches for table in report.tables):
         raise IncompleteLoadError(report)
+    load.rejects.flush()
     return report
 
 

@@ -52,6 +52,7 @@ class TableWriter:
         self._troubles, self._rejects = troubles, rejects
         self._write = write
         self.written = self.rejected = 0
+        self._refused = 0
 
     def write(self, batch: Batch, line: Callable[[int], int | None]) -> Values:
         """Write what can be written, and return it; `line` tells where a row stands in a file."""
@@ -74,6 +75,7 @@ class TableWriter:
         except (IntegrityError, InvalidValueError) as error:
             if len(rows) == 1:
                 self._reject(row_of(values, 0), None, str(error), line(rows[0]))
+                self._count_refused(str(error))
                 return
         else:
             yield values
@@ -89,7 +91,10 @@ class TableWriter:
         self._troubles.add(self.table.name, column, reason, key, line)
         self._rejects.add(self.table, row, column, reason)
         self.rejected += 1
-        if self.rejected == MOST_REFUSED and column is None:
+
+    def _count_refused(self, reason: str) -> None:
+        self._refused += 1
+        if self._refused == MOST_REFUSED:
             raise TransferError(
                 f"table {self.table.name}: the database refused {MOST_REFUSED:,} rows, and no more "
                 f"were tried; the last: {reason}",

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from datastore import Datastore, migrate
-from datastore.errors import TransferError
-from datastore.transfer import IncompleteLoadError, LoadOptions, LoadReport, copy, verify
+from datastore.transfer import LoadOptions, LoadReport, copy, verify
 from repositories import Chunk, ChunkRepository
-from tests.moving import DIRECTIONS, MakeURL, both, contents, fill
+from tests.moving import DIRECTIONS, MakeURL, both, contents
 
 FilledURL = Callable[[str], str]
 directions = pytest.mark.parametrize(

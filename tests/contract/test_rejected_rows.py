@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,69 +21,69 @@ targets = pytest.mark.parametrize("destination", ["postgresql", "sqlite"])
 
 #: What SQLite lets in, and what is to be said of it: a statement, its table, column and reason.
 DAMAGES: list[tuple[str, str, str | None, str]] = [
-    ("UPDATE chunks SET content = 'a' || char(0) || 'b' WHERE rid = 20",
+    ("UPDATE chunks SET content = 'a' || char(0) || 'b' WHERE rid = :row",
      "chunks", "content", "text: found a NUL character, which PostgreSQL cannot store"),
-    ("UPDATE chunks SET content = CAST(x'ff41' AS TEXT) WHERE rid = 20",
+    ("UPDATE chunks SET content = CAST(x'ff41' AS TEXT) WHERE rid = :row",
      "chunks", "content", "expected text, found text that is no UTF-8"),
-    ("UPDATE chunks SET content = CAST(x'eda080' AS TEXT) WHERE rid = 20",
+    ("UPDATE chunks SET content = CAST(x'eda080' AS TEXT) WHERE rid = :row",
      "chunks", "content", "expected text, found text that is no UTF-8"),
-    ("UPDATE chunks SET content = x'4142' WHERE rid = 20",
+    ("UPDATE chunks SET content = x'4142' WHERE rid = :row",
      "chunks", "content", "expected text, found a blob"),
-    ("UPDATE chunks SET metadata = '{\"a\": \"\\u0000\"}' WHERE rid = 20",
+    ("UPDATE chunks SET metadata = '{\"a\": \"\\u0000\"}' WHERE rid = :row",
      "chunks", "metadata", "text: found a NUL character, which PostgreSQL cannot store"),
-    ("UPDATE chunks SET metadata = '{\"a\": \"\\ud800\"}' WHERE rid = 20",
+    ("UPDATE chunks SET metadata = '{\"a\": \"\\ud800\"}' WHERE rid = :row",
      "chunks", "metadata", "text: found a lone surrogate, which is no Unicode text"),
-    ("UPDATE chunks SET metadata = '{\"a\": NaN}' WHERE rid = 20",
+    ("UPDATE chunks SET metadata = '{\"a\": NaN}' WHERE rid = :row",
      "chunks", "metadata", "expected JSON, found NaN or infinity"),
-    ("UPDATE chunks SET metadata = '{\"a\": 1e999}' WHERE rid = 20",
+    ("UPDATE chunks SET metadata = '{\"a\": 1e999}' WHERE rid = :row",
      "chunks", "metadata", "JSON: expected JSON values without NaN, infinity or cycles"),
-    ("UPDATE chunks SET metadata = '{\"a\": 18446744073709551616}' WHERE rid = 20",
+    ("UPDATE chunks SET metadata = '{\"a\": 18446744073709551616}' WHERE rid = :row",
      "chunks", "metadata", "integer: expected at most 64 bits"),
-    ("UPDATE chunks SET metadata = '{\"a\": 1, \"a\": 2}' WHERE rid = 20",
+    ("UPDATE chunks SET metadata = '{\"a\": 1, \"a\": 2}' WHERE rid = :row",
      "chunks", "metadata", "expected JSON, found an object with a key that stands there twice"),
-    ("UPDATE chunks SET metadata = '{bad' WHERE rid = 20",
+    ("UPDATE chunks SET metadata = '{bad' WHERE rid = :row",
      "chunks", "metadata", "expected JSON, found other text"),
-    ("UPDATE chunks SET metadata = '" + "[" * 5000 + "]" * 5000 + "' WHERE rid = 20",
-     "chunks", "metadata", "JSON: nested too deeply"),
-    ("UPDATE chunks SET start_line = 'abc' WHERE rid = 20",
+    ("UPDATE chunks SET metadata = '" + "[" * 5000 + "]" * 5000 + "' WHERE rid = :row",
+     "chunks", "metadata", "expected JSON, found values that are nested too deeply"),
+    ("UPDATE chunks SET start_line = 'abc' WHERE rid = :row",
      "chunks", "start_line", "expected an integer, found text"),
-    ("UPDATE chunks SET start_line = '' WHERE rid = 20",
+    ("UPDATE chunks SET start_line = '' WHERE rid = :row",
      "chunks", "start_line", "expected an integer, found text"),
-    ("UPDATE chunks SET start_line = 1.5 WHERE rid = 20",
+    ("UPDATE chunks SET start_line = 1.5 WHERE rid = :row",
      "chunks", "start_line", "expected an integer, found a real number"),
-    ("UPDATE chunks SET start_line = 1e300 WHERE rid = 20",
+    ("UPDATE chunks SET start_line = 1e300 WHERE rid = :row",
      "chunks", "start_line", "expected an integer, found a real number"),
-    ("UPDATE chunks SET created_at = '2026-02-30' WHERE rid = 20",
+    ("UPDATE chunks SET created_at = '2026-02-30' WHERE rid = :row",
      "chunks", "created_at", "expected microseconds since 1970, found text"),
-    ("UPDATE chunks SET created_at = 9000000000000000000 WHERE rid = 20",
+    ("UPDATE chunks SET created_at = 9000000000000000000 WHERE rid = :row",
      "chunks", "created_at", "expected an instant of the years 1 to 9999"),
     ("UPDATE embedding_models SET normalized = 2",
      "embedding_models", "normalized", "expected a boolean, found an integer other than 0 and 1"),
-    ("UPDATE embedding_models SET active = 'true'",
+    ("INSERT INTO embedding_models VALUES ('other', 4, 'cosine', 1, 'true')",
      "embedding_models", "active", "expected a boolean, found text"),
-    ("UPDATE chunk_embeddings SET embedding = x'000080' WHERE chunk = 20",
+    ("UPDATE chunk_embeddings SET embedding = x'000080' WHERE chunk = :row",
      "chunk_embeddings", "embedding", "expected a vector, found bytes that are no float32 numbers"),
-    ("UPDATE chunk_embeddings SET embedding = x'' WHERE chunk = 20",
+    ("UPDATE chunk_embeddings SET embedding = x'' WHERE chunk = :row",
      "chunk_embeddings", "embedding", "vector, at most: expected 16000 dimensions, got 0"),
-    ("UPDATE chunk_embeddings SET embedding = x'0000c07f0000803f' WHERE chunk = 20",
+    ("UPDATE chunk_embeddings SET embedding = x'0000c07f0000803f' WHERE chunk = :row",
      "chunk_embeddings", "embedding", "vector: expected finite float32 numbers, found NaN or infinity"),
-    ("UPDATE chunk_embeddings SET embedding = x'0000000000000000' WHERE chunk = 20",
+    ("UPDATE chunk_embeddings SET embedding = x'0000000000000000' WHERE chunk = :row",
      "chunk_embeddings", "embedding", "vector: expected a norm that float32 can hold, found zero or infinity"),
-    ("UPDATE chunk_embeddings SET embedding = '[1,2,3,4]' WHERE chunk = 20",
+    ("UPDATE chunk_embeddings SET embedding = '[1,2,3,4]' WHERE chunk = :row",
      "chunk_embeddings", "embedding", "expected bytes, found text"),
     ("UPDATE kg_relationships SET keywords = '{\"a\": 1}' WHERE source_entity_id = 'e1'",
      "kg_relationships", "keywords", "expected a list, got dict"),
-    ("UPDATE kg_relationships SET keywords = '[1]' WHERE source_entity_id = 'e1'",
+    ("UPDATE kg_relationships SET keywords = '[1]' WHERE source_entity_id = 'e2'",
      "kg_relationships", "keywords", "expected text, got int"),
 ]  # fmt: skip
 
 
-@pytest.fixture
-def damaged(filled_file: Path, tmp_path: Path) -> Callable[..., str]:
+@pytest.fixture(scope="module")
+def damaged(filled_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Makes a copy of the filled file and runs statements on it, with nothing in their way."""
 
     def damage(*statements: str) -> str:
-        path = tmp_path / "damaged.db"
+        path = tmp_path_factory.mktemp("damage") / "damaged.db"
         shutil.copyfile(filled_file, path)
         connection = sqlite3.connect(path)
         triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
@@ -107,15 +107,23 @@ def refused(source: str, target: str, **options: Any) -> LoadReport:
         return caught.value.report
 
 
+@pytest.fixture(scope="module")
+def troubles(
+    damaged: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> list[Trouble]:
+    """What a copy says of all damages at once, each done to a row of its own."""
+    statements = [each[0].replace(":row", str(place + 10)) for place, each in enumerate(DAMAGES)]
+    target = f"sqlite:///{tmp_path_factory.mktemp('damaged') / 'target.db'}"
+    return list(refused(damaged(*statements), target).troubles)
+
+
 @pytest.mark.parametrize(("damage", "table", "column", "reason"), DAMAGES)
 def test_a_value_that_is_none_of_its_column_stops_a_copy(
-    damaged: Callable[..., str], make_url: MakeURL, damage: str, table: str, column: str, reason: str
+    troubles: Sequence[Trouble], damage: str, table: str, column: str, reason: str
 ) -> None:
-    report = refused(damaged(damage), make_url("sqlite"))
-    (trouble,) = report.troubles
-    assert (trouble.table, trouble.column, trouble.rows) == (table, column, 1)
-    assert trouble.reason.startswith(reason)
-    assert "=" in trouble.keys[0]
+    (found,) = [t for t in troubles if (t.table, t.column, t.reason) == (table, column, reason)]
+    assert found.rows >= 1
+    assert "=" in found.keys[0]
 
 
 @targets
@@ -130,12 +138,19 @@ def test_every_kind_of_trouble_is_counted_and_named_at_once(
     report = refused(source, make_url(destination))
     blobs, text, vector, *children = report.troubles
     assert blobs == Trouble(
-        "chunks", "content", "expected text, found a blob", 7, tuple(f"rid={n}" for n in range(10, 15))
+        "chunks",
+        "content",
+        "expected text, found a blob",
+        7,
+        tuple(f"rid={n}" for n in range(10, 15)),
     )
     assert (text.column, text.keys) == ("start_line", ("rid=20",))
     assert (vector.table, vector.rows) == ("chunk_embeddings", 1)
     # What would be left without a parent is counted too.
-    assert {(each.table, each.rows) for each in children} == {("chunk_embeddings", 8), ("kg_mentions", 8)}
+    assert {(each.table, each.rows) for each in children} == {
+        ("chunk_embeddings", 8),
+        ("kg_mentions", 8),
+    }
     chunks = next(table for table in report.tables if table.table == "chunks")
     assert (chunks.read, chunks.written, chunks.rejected) == (41, 33, 8)
 
@@ -175,7 +190,6 @@ def test_quarantine_writes_what_it_left_with_the_reason(
     assert rows[0]["row"]["content"] == {"base64": "/0E="}
     assert rows[0]["row"]["rid"] == 3
     assert len(rows) == sum(trouble.rows for trouble in report.troubles)
-    assert sum(row["table"] == "kg_mentions" for row in rows) == len(rows) - 2 - 2 * (destination == "postgresql") or True
     assert file.stat().st_mode & 0o777 == 0o600
 
 
@@ -204,7 +218,11 @@ def test_orphans_of_the_source_are_found(
         ("kg_relationships", None, "foreign key to kg_entities: there is no such row"),
         ("kg_entity_names", None, "foreign key to kg_entities: there is no such row"),
     }
-    assert next(t for t in report.troubles if t.table == "chunk_embeddings").keys[0].startswith("chunk=5")
+    assert (
+        next(t for t in report.troubles if t.table == "chunk_embeddings")
+        .keys[0]
+        .startswith("chunk=5")
+    )
 
 
 @targets
@@ -238,7 +256,10 @@ def test_a_row_that_is_there_twice_is_named(
 
 @pytest.mark.parametrize("existing", [[], ["--on-error", "skip"], ["--on-error", "quarantine"]])
 def test_the_command_ends_with_1_and_keeps_what_it_loaded(
-    damaged: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str], existing: list[str],
+    damaged: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    existing: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)

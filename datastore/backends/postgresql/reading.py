@@ -101,7 +101,8 @@ def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
             cursor.adapters.register_loader(REAL_ARRAY, RealArrayLoader)
         with cursor.copy(command) as copy:
             copy.set_types([name for _, name in wires])
-            yield from read_batches(copy.rows(), [_reader(kind) for kind in reading.kinds])
+            readers = [_reader(kind) for kind in reading.kinds]
+            yield from read_batches(copy.rows(), readers, reading.batch_rows)
 
 
 def _wire(kind: Kind[Any], connection: Connection) -> tuple[TypeEngine[Any], str]:

@@ -51,7 +51,7 @@ def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
     with _any_text(connection), _small_cache(connection):
         rows = connection.execution_options(stream_results=True).execute(statement)
         with rows:
-            yield from read_batches(rows, readers)
+            yield from read_batches(rows, readers, reading.batch_rows)
 
 
 @contextmanager
