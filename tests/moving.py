@@ -105,7 +105,9 @@ def fill(store: Datastore, count: int = 40, namespace: str = "default", seed: in
         graph.link(f"e{n}", [items[n].id, items[n + 8].id])
     store.execute(
         "INSERT INTO sources (namespace, path, root, content_hash, indexed_at) "
-        "SELECT DISTINCT namespace, path, '', 'hash', created_at FROM chunks WHERE start_line = 40"
+        "SELECT namespace, path, '', 'hash', created_at FROM chunks "
+        "WHERE namespace = :namespace AND start_line = 16",
+        {"namespace": namespace},
     )
 
 

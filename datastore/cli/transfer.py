@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,6 +35,8 @@ from datastore.transfer import (
 )
 from datastore.transfer.options import OnError, Verify
 from datastore.transfer.progress import Progress as Done
+from datastore.transfer.report import SearchComparison, TableReport
+from datastore.transfer.troubles import EXAMPLES
 
 UpsertOption: TypeAlias = Annotated[
     bool, typer.Option("--upsert", help="Let rows take the place of those with the same key.")
@@ -238,8 +240,7 @@ def _lines(report: LoadReport) -> Iterator[Any]:
         (each.table, f"{each.read if report.dry_run else each.written:,} rows", _outcome(each))
         for each in moved
     )
-    for each in report.searches:
-        yield f"searches by {each.index}: {each.same} of {each.queries} find the same rows"
+    yield from _searches(report.searches)
     yield from (f"note: {note}" for note in report.notes)
     yield from (f"not taken: {trouble}" for trouble in report.troubles)
     done = "read, nothing written" if report.dry_run else "written"
@@ -248,7 +249,7 @@ def _lines(report: LoadReport) -> Iterator[Any]:
     yield f"{rows:,} rows {done} in {report.seconds:.1f} s ({rate}); {_verdict(report)}"
 
 
-def _outcome(table: Any) -> str:
+def _outcome(table: TableReport) -> str:
     rejected = f"{table.rejected:,} not taken" if table.rejected else ""
     digest = f"sha256 sum {table.target.sha256_sum[:16]}" if table.target else ""
     return ", ".join(filter(None, (rejected, digest)))
@@ -273,24 +274,37 @@ def _rate(rows: int, size: int, seconds: float) -> str:
 
 def _verified(report: VerifyReport) -> Iterator[Any]:
     yield grid(
-        (each.table, f"{each.read:,} rows", "same" if each.matches else f"{each.written:,} there")
-        for each in report.tables
+        (each.table, *_compared(each)) for each in report.tables if each.read or not each.matches
     )
     for name in report.missing_tables:
-        yield f"table {name}: on one side alone"
+        yield f"table {name}: not there on one side, and not empty on the other"
     for difference in report.differences:
         yield from _told(difference)
-    for each in report.searches:
-        yield f"searches by {each.index}: {each.same} of {each.queries} find the same rows"
-    yield "the same" if report.is_same else "not the same"
+    yield from _searches(report.searches)
+    yield from (f"note: {note}" for note in report.notes)
+    yield "both hold the same rows" if report.is_same else "they do not hold the same rows"
+
+
+def _compared(table: TableReport) -> tuple[str, str]:
+    if table.read == table.written:
+        return f"{table.read:,} rows", "the same" if table.matches else "not the same"
+    return f"{table.read:,} rows", f"{table.written:,} in the second"
+
+
+def _searches(searches: Sequence[SearchComparison]) -> Iterator[str]:
+    for each in searches:
+        found = f"searches by {each.index}: {each.same} of {each.queries} find the same rows"
+        rare = "" if each.same == each.queries else " (engines part words otherwise in rare cases)"
+        yield found + rare
 
 
 def _told(difference: Difference) -> Iterator[str]:
     kinds = (
-        ("missing there", difference.missing),
-        ("only there", difference.extra),
+        ("in the first alone", difference.missing),
+        ("in the second alone", difference.extra),
         ("different", difference.changed),
     )
     for what, keys in kinds:
         if keys:
-            yield f"table {difference.table}, {what}: {'; '.join(keys)}"
+            more = "; ..." if len(keys) == EXAMPLES else ""
+            yield f"table {difference.table}, {what}: {'; '.join(keys)}{more}"

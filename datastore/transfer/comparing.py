@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from datastore.store import Datastore
@@ -10,12 +11,15 @@ from datastore.transfer.equivalence import SearchSamples, compare_searches, samp
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.report import SearchComparison, TableReport
 from datastore.transfer.source import DatabaseSource, snapshot
-from datastore.transfer.verification import Difference, difference, digest_of
+from datastore.transfer.verification import Difference, GroupedSum, difference, grouped
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What two databases add up to, which rows differ, and whether searches give the same hits."""
+    """What two databases add up to, which rows differ, and whether searches give the same hits.
+
+    `missing_tables` hold rows on one side, and are not there on the other.
+    """
 
     tables: tuple[TableReport, ...]
     differences: tuple[Difference, ...] = ()
@@ -39,25 +43,34 @@ def verify(one: Datastore, other: Datastore) -> VerifyReport:
         both = [table for table in tables if table.name in names]
         left = DatabaseSource(here, one.backend, both)
         right = DatabaseSource(there, other.backend, both)
-        reports = tuple(_compared(table, left, right) for table in both)
+        reports, differences = [], []
+        for table in both:
+            sums = grouped(left, table), grouped(right, table)
+            reports.append(report := _report(table, *sums))
+            if not report.matches:
+                differences.append(difference(table, (left, right), sums))
         samples = SearchSamples()
         if len(names) == len(tables):
             samples = sample_searches(here, one.backend, metadata)
         return VerifyReport(
-            reports,
-            tuple(
-                difference(table, left, right)
-                for table, report in zip(both, reports, strict=True)
-                if not report.matches
-            ),
+            tuple(reports),
+            tuple(differences),
             compare_searches(there, other.backend, samples.searches),
-            tuple(sorted({table.name for table in (*tables, *others)} - names)),
+            _filled(DatabaseSource(here, one.backend, tables), names)
+            + _filled(DatabaseSource(there, other.backend, others), names),
             tuple(samples.notes),
         )
 
 
-def _compared(table: TableTransfer, left: DatabaseSource, right: DatabaseSource) -> TableReport:
-    one, other = digest_of(left, table), digest_of(right, table)
+def _filled(side: DatabaseSource, names: Collection[str]) -> tuple[str, ...]:
+    """Return the tables other than those of `names` that hold rows."""
+    return tuple(
+        table.name for table in side.tables if table.name not in names and side.count(table)
+    )
+
+
+def _report(table: TableTransfer, one: GroupedSum, other: GroupedSum) -> TableReport:
+    source, target = one.result(), other.result()
     return TableReport(
-        table.name, one.rows, other.rows, source=one, target=other, matches=one == other
+        table.name, one.rows, other.rows, source=source, target=target, matches=source == target
     )

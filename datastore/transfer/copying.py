@@ -21,6 +21,7 @@ from datastore.transfer.options import LoadOptions
 from datastore.transfer.plan import TableTransfer, plan
 from datastore.transfer.report import LoadReport
 from datastore.transfer.resuming import load_in_steps
+from datastore.transfer.schemas import DeclaredSchema, needs_ours, tables_present
 from datastore.transfer.source import DatabaseSource, snapshot
 from datastore.transfer.steps import is_under_way
 
@@ -41,17 +42,18 @@ def copy(
         raise TransferError("source and target are the same database")
     metadata = metadata_of(source)
     with snapshot(source) as there:
-        check_revision(there, target)
+        migrated = check_revision(there, target)
         tables, notes = tables_of(there, source, metadata)
+        schema = DeclaredSchema(metadata, ours=migrated or needs_ours(metadata, tables))
         place = describe(source.engine)
         rows = DatabaseSource(there, source.backend, tables, place, wanted.batch_rows)
         if target is None or wanted.dry_run:
             report = rehearse(rows, wanted)
         elif wanted.resume:
-            report = load_in_steps(target, rows, wanted, metadata)
+            report = load_in_steps(target, rows, wanted, schema)
         else:
             samples = _samples(there, source, metadata, wanted)
-            report = load(target, rows, wanted, metadata, samples.searches)
+            report = load(target, rows, wanted, schema, samples.searches)
             notes += samples.notes
     return replace(report, notes=(*notes, *report.notes))
 
@@ -76,7 +78,7 @@ def tables_of(
             "with --resume"
         )
     hidden = store.backend.search_objects(connection).tables | {migrate.VERSION_TABLE}
-    present = set(sa.inspect(connection).get_table_names()) - hidden
+    present = tables_present(connection, metadata) - hidden
     tables = plan(metadata, present)
     left = sorted(present - {table.name for table in tables})
     return tables, [
@@ -84,17 +86,18 @@ def tables_of(
     ]
 
 
-def check_revision(connection: Connection, target: Datastore | None) -> None:
-    """Raise `TransferError` unless both are at one revision, or the target has no schema yet."""
+def check_revision(connection: Connection, target: Datastore | None) -> bool:
+    """Raise `TransferError` unless both are at one revision, or the target has no schema yet.
+
+    Return whether the source has a schema of ours at all.
+    """
     ours, theirs = migrate.current(connection), target and target.schema().version
-    if theirs is None and ours == migrate.head():
-        return
-    if ours != theirs:
+    if ours is not None and ours != (theirs or migrate.head()):
         raise TransferError(
-            f"the source is at schema revision {ours or 'none'}, the target at "
-            f"{theirs or 'none'}, and this code at {migrate.head()}: run `datastore upgrade` on "
-            "both first"
+            f"the source is at schema revision {ours}, the target at {theirs or 'none'}, and this "
+            f"code at {migrate.head()}: run `datastore upgrade` on both first"
         )
+    return ours is not None
 
 
 def _samples(

@@ -6,7 +6,7 @@ at its end, and what was written is compared with what was read before anything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,11 +16,9 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from datastore import migrate
 from datastore.backends.base import Backend
 from datastore.bulk import Values
 from datastore.errors import TransferError
-from datastore.schema import search_indexes
 from datastore.store import Datastore
 from datastore.transfer.digest import DigestSum, TableDigest
 from datastore.transfer.equivalence import SearchSample, compare_searches
@@ -31,6 +29,7 @@ from datastore.transfer.prefetching import prefetched
 from datastore.transfer.progress import Meter
 from datastore.transfer.rejects import Rejects
 from datastore.transfer.report import LoadReport, SearchComparison, TableReport
+from datastore.transfer.schemas import Schema
 from datastore.transfer.source import DatabaseSource, Source
 from datastore.transfer.steps import forget, is_under_way
 from datastore.transfer.troubles import Troubles, key_text
@@ -38,9 +37,6 @@ from datastore.transfer.upserting import Upserts
 from datastore.transfer.verification import digest_of
 from datastore.transfer.writing import TableWriter, Write, attempting, inserting
 from datastore.translation import translated
-
-#: How a schema comes to be in the target, within the transaction that rows are loaded in.
-Prepare = Callable[[Connection], None]
 
 
 class IncompleteLoadError(TransferError):
@@ -185,13 +181,13 @@ class Load(Transfer):
         return replace(report, source=read, target=found, matches=read == found)
 
 
-def load_at_once(load: Load, connection: Connection, metadata: Sequence[sa.MetaData]) -> LoadReport:
+def load_at_once(load: Load, connection: Connection, schema: Schema) -> LoadReport:
     """Load within the transaction of `connection`; an error means that it is to be undone."""
     load.backend.take_time(connection)
     load.check_empty(connection)
     forget(connection)
     tables = [table.target for table in load.source.tables]
-    with loading(load, connection, tables, metadata):
+    with loading(load, connection, tables, schema):
         load.write_all(connection)
         load.remove_orphans(connection)
         load.source.finish()
@@ -208,20 +204,14 @@ def load_at_once(load: Load, connection: Connection, metadata: Sequence[sa.MetaD
 
 @contextmanager
 def loading(
-    load: Load, connection: Connection, tables: Sequence[sa.Table], metadata: Sequence[sa.MetaData]
+    load: Load, connection: Connection, tables: Sequence[sa.Table], schema: Schema
 ) -> Iterator[None]:
     """Make many rows fast to load; a few more rows are better indexed as they come."""
     if load.options.existing == "upsert":
         yield
+        schema.finish(connection)
         return
-    names = {(table.name, table.schema) for table in tables}
-    definitions = [
-        index.definition
-        for each in metadata
-        for index in search_indexes(each)
-        if (index.table.name, index.table.schema) in names
-    ]
-    with load.backend.loading(connection, tables, definitions):
+    with schema.loading(connection, load.backend, tables):
         yield
 
 
@@ -229,19 +219,19 @@ def load(
     target: Datastore,
     source: Source,
     options: LoadOptions,
-    metadata: Sequence[sa.MetaData],
+    schema: Schema,
     samples: Sequence[SearchSample] = (),
 ) -> LoadReport:
-    """Load all of `source` into `target`, whose schema is upgraded first.
+    """Load all of `source` into `target`, whose tables `schema` sees to.
 
     Raises `IncompleteLoadError`, a `TransferError`, where a row cannot be taken and `on_error` is
     "stop", or where what arrived is not what was sent; nothing is changed then.
     """
     work = Load(target, source, options, samples)
     try:
-        with translated(target.backend), migrate.upgraded(target.engine, target.metadata) as there:
-            create_missing(there, source.tables, metadata)
-            report = load_at_once(work, there, metadata)
+        with translated(target.backend), schema.changing(target) as there:
+            schema.create(there, source.tables)
+            report = load_at_once(work, there, schema)
     finally:
         work.rejects.close()
     work.meter.step("optimize")
@@ -256,17 +246,6 @@ def rehearse(source: Source, options: LoadOptions) -> LoadReport:
         work.write_table(table, lambda _: None)
     source.finish()
     return work.report()
-
-
-def create_missing(
-    connection: Connection, tables: Sequence[TableTransfer], metadata: Sequence[sa.MetaData]
-) -> None:
-    """Create the tables that no migration of ours makes: those of the host."""
-    present = set(sa.inspect(connection).get_table_names())
-    wanted = {table.name for table in tables if table.target.schema is None} - present
-    for each in metadata:
-        missing = [table for name, table in each.tables.items() if name in wanted]
-        each.create_all(connection, tables=missing, checkfirst=True)
 
 
 def as_written(table: TableTransfer) -> TableTransfer:

@@ -15,7 +15,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from datastore import migrate
 from datastore.backends.base import Access
 from datastore.engine import access_engine
 from datastore.errors import TransferError
@@ -27,13 +26,13 @@ from datastore.transfer.loading import (
     IncompleteLoadError,
     Load,
     as_written,
-    create_missing,
     size_of,
 )
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.prefetching import prefetched
 from datastore.transfer.report import LoadReport, TableReport
+from datastore.transfer.schemas import Schema
 from datastore.transfer.source import DatabaseSource, Position, Source, snapshot
 from datastore.transfer.steps import forget, is_under_way, steps
 from datastore.transfer.verification import digest_of
@@ -56,23 +55,23 @@ class SteppedLoad(Load):
         super().__init__(target, source, options, samples)
         self._begun_before: list[TableTransfer] = []
 
-    def run(self, metadata: Sequence[sa.MetaData]) -> LoadReport:
+    def run(self, schema: Schema) -> LoadReport:
         """Go on from where the last one ended, to the end."""
         _refuse_cycles(self.source.tables)
-        with self._changing() as connection:
-            create_missing(connection, self.source.tables, metadata)
+        with self._changing(schema) as connection:
+            schema.create(connection, self.source.tables)
             steps.create(connection, checkfirst=True)
             self._begin(connection)
         for table in self.source.tables:
             self._load_table(table)
         self.source.finish()
-        return self._end()
+        return self._end(schema)
 
     @contextmanager
-    def _changing(self) -> Iterator[Connection]:
+    def _changing(self, schema: Schema) -> Iterator[Connection]:
         with (
             translated(self.backend),
-            migrate.upgraded(self.target.engine, self.target.metadata) as c,
+            schema.changing(self.target) as c,
         ):
             self.backend.take_time(c)
             yield c
@@ -171,9 +170,10 @@ class SteppedLoad(Load):
             sa.update(steps).where(steps.c.table_name == table.name).values(**values)
         )
 
-    def _end(self) -> LoadReport:
+    def _end(self, schema: Schema) -> LoadReport:
         self._refuse_changes()
-        with self._changing() as connection:
+        with self._changing(schema) as connection:
+            schema.finish(connection)
             self.backend.reset_identities(connection, [t.target for t in self.source.tables])
             report = self.verify(connection)
             if not all(table.matches for table in report.tables):
@@ -204,7 +204,7 @@ def load_in_steps(
     target: Datastore,
     source: Source,
     options: LoadOptions,
-    metadata: Sequence[sa.MetaData],
+    schema: Schema,
     samples: Sequence[SearchSample] = (),
 ) -> LoadReport:
     """Load with commits in between; called again after an interruption, go on from there.
@@ -216,7 +216,7 @@ def load_in_steps(
         return report
     work = SteppedLoad(target, source, options, samples)
     try:
-        report = work.run(metadata)
+        report = work.run(schema)
     finally:
         work.rejects.close()
     work.meter.step("optimize")

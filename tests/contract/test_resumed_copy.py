@@ -21,7 +21,7 @@ directions = pytest.mark.parametrize(
 )
 
 
-class Interruption(Exception):
+class InterruptionError(Exception):
     """Raised in the midst of a load."""
 
 
@@ -30,7 +30,17 @@ def interrupted(after: int) -> Callable[[Progress], None]:
 
     def tell(progress: Progress) -> None:
         if progress.rows >= after:
-            raise Interruption
+            raise InterruptionError
+
+    return tell
+
+
+def interrupted_at(step: str) -> Callable[[Progress], None]:
+    """Fails a load at a step."""
+
+    def tell(progress: Progress) -> None:
+        if progress.step == step:
+            raise InterruptionError
 
     return tell
 
@@ -40,7 +50,7 @@ def resumed(source: Datastore, target: Datastore, **options: Any) -> LoadReport:
 
 
 def interrupt(source: Datastore, target: Datastore, after: int, **options: Any) -> None:
-    with pytest.raises(Interruption):
+    with pytest.raises(InterruptionError):
         resumed(source, target, progress=interrupted(after), **options)
 
 
@@ -127,7 +137,8 @@ def test_a_source_that_changed_meanwhile_is_found(
     path = tmp_path / "changing.db"
     shutil.copyfile(filled_file, path)
     with both(f"sqlite:///{path}", make_url("postgresql")) as (source, target):
-        interrupt(source, target, 190)
+        with pytest.raises(InterruptionError):
+            resumed(source, target, progress=interrupted_at("verify"))
         source.execute(change)
         with pytest.raises(TransferError, match="has changed since the load began"):
             resumed(source, target)
@@ -144,7 +155,7 @@ def test_rows_added_behind_the_last_one_come_too(
     shutil.copyfile(filled_file, path)
     with both(f"sqlite:///{path}", make_url("postgresql")) as (source, target):
         interrupt(source, target, 20)
-        fill(source, 3, namespace="later")
+        fill(source, 20, namespace="later")
         assert resumed(source, target).is_complete
         assert verify(source, target).is_same
 
