@@ -273,9 +273,8 @@ def _rate(rows: int, size: int, seconds: float) -> str:
 
 
 def _verified(report: VerifyReport) -> Iterator[Any]:
-    yield grid(
-        (each.table, *_compared(each)) for each in report.tables if each.read or not each.matches
-    )
+    filled = (each for each in report.tables if each.read or each.written)
+    yield grid((each.table, *_compared(each)) for each in filled)
     for name in report.missing_tables:
         yield f"table {name}: not there on one side, and not empty on the other"
     for difference in report.differences:
