@@ -39,7 +39,8 @@ class TableReading:
     """What is to be read: columns of a table, each with the kind that its values must be of.
 
     With `after`, rows come in the order of the primary key, from behind that key (from the first
-    row for an empty one). No batch has more than `batch_rows`.
+    row for an empty one). No batch has more than `batch_rows`;
+    `where` chooses rows.
     """
 
     table: sa.Table
@@ -47,10 +48,13 @@ class TableReading:
     kinds: tuple[Kind[Any], ...]
     after: tuple[Any, ...] | None = None
     batch_rows: int = ROWS
+    where: sa.ColumnElement[bool] | None = None
 
     def statement(self, *columns: Any) -> sa.Select[*tuple[Any, ...]]:
         """Select `columns` from the table, in the order that is asked for."""
         statement: sa.Select[*tuple[Any, ...]] = sa.select(*columns).select_from(self.table)
+        if self.where is not None:
+            statement = statement.where(self.where)
         if self.after is None:
             return statement
         key = list(self.table.primary_key)

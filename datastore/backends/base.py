@@ -7,7 +7,7 @@ hook added here breaks no backend that exists already.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -177,6 +177,11 @@ class Backend:
         readers = [Reader(lambda _: None, kind.check) for kind in reading.kinds]
         with connection.execution_options(stream_results=True).execute(statement) as rows:
             yield from read_batches(rows, readers, reading.batch_rows)
+
+    def place(self, connection: Connection) -> Hashable:
+        """Return what tells this database from all others of its dialect, however it is named."""
+        url = connection.engine.url
+        return url.host, url.port, url.database
 
     def take_time(self, connection: Connection) -> None:
         """Let this transaction last, and its statements too, without limit."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from datastore import migrate
-from datastore.engine import describe
+from datastore.backends.base import Access
+from datastore.engine import access_engine, describe
 from datastore.errors import ConfigurationError, TransferError
 from datastore.settings import Settings
 from datastore.store import Datastore, load_metadata
+from datastore.transfer.emptying import refuse_rows
 from datastore.transfer.equivalence import SearchSamples, sample_searches
 from datastore.transfer.loading import load, rehearse
 from datastore.transfer.options import LoadOptions
@@ -24,6 +24,7 @@ from datastore.transfer.resuming import load_in_steps
 from datastore.transfer.schemas import DeclaredSchema, needs_ours, tables_present
 from datastore.transfer.source import DatabaseSource, snapshot
 from datastore.transfer.steps import is_under_way
+from datastore.translation import translated
 
 
 def copy(
@@ -48,6 +49,8 @@ def copy(
         place = describe(source.engine)
         rows = DatabaseSource(there, source.backend, tables, place, wanted.batch_rows)
         if target is None or wanted.dry_run:
+            if target is not None and wanted.existing == "refuse":
+                _refuse_rows(target, tables)
             report = rehearse(rows, wanted)
         elif wanted.resume:
             report = load_in_steps(target, rows, wanted, schema)
@@ -112,10 +115,16 @@ def _samples(
 
 
 def _same_place(source: Datastore, target: Datastore) -> bool:
-    one, other = source.engine.url, target.engine.url
-    if source.engine is target.engine or not (one.database and other.database):
-        return source.engine is target.engine
-    with suppress(OSError):
-        return Path(one.database).samefile(other.database)
-    places = [(url.get_backend_name(), url.host, url.port, url.database) for url in (one, other)]
-    return places[0] == places[1] and one.database != ":memory:"
+    return source.dialect == target.dialect and _place(source) == _place(target)
+
+
+def _place(store: Datastore) -> Hashable:
+    engine = access_engine(store.engine, Access.STATEMENT)
+    with translated(store.backend), engine.connect() as connection:
+        return store.backend.place(connection)
+
+
+def _refuse_rows(target: Datastore, tables: Sequence[TableTransfer]) -> None:
+    with snapshot(target) as there:
+        present = tables_present(there, [table.target.metadata for table in tables])
+        refuse_rows(there, [table for table in tables if table.name in present])

@@ -21,9 +21,10 @@ from datastore.bulk import Values
 from datastore.errors import TransferError
 from datastore.store import Datastore
 from datastore.transfer.digest import DigestSum, TableDigest
+from datastore.transfer.emptying import empty, refuse_rows
 from datastore.transfer.equivalence import SearchSample, compare_searches
 from datastore.transfer.options import LoadOptions
-from datastore.transfer.orphans import remove_orphans
+from datastore.transfer.orphans import Orphan, Orphans
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.prefetching import prefetched
 from datastore.transfer.progress import Meter
@@ -31,7 +32,7 @@ from datastore.transfer.rejects import Rejects
 from datastore.transfer.report import LoadReport, SearchComparison, TableReport
 from datastore.transfer.schemas import Schema
 from datastore.transfer.source import DatabaseSource, Source
-from datastore.transfer.steps import forget, is_under_way
+from datastore.transfer.steps import forget
 from datastore.transfer.troubles import Troubles, key_text
 from datastore.transfer.upserting import Upserts
 from datastore.transfer.verification import digest_of
@@ -113,27 +114,21 @@ class Load(Transfer):
     ) -> None:
         super().__init__(source, options)
         self.target, self.samples = target, samples
+        self._orphans_before: frozenset[Orphan] = frozenset()
 
     @property
     def backend(self) -> Backend:
         """That of the target."""
         return self.target.backend
 
-    def check_empty(self, connection: Connection) -> None:
+    def make_room(self, connection: Connection) -> None:
         """Refuse a target that holds rows, or take them away, as it was asked for."""
-        filled = [t for t in self.source.tables if _holds_rows(connection, t)]
         if self.options.existing == "truncate":
-            for table in reversed(filled):
-                connection.execute(sa.delete(table.target))
-        elif filled and self.options.existing == "refuse":
-            names = ", ".join(table.name for table in filled)
-            advice = "choose to upsert or to truncate"
-            if is_under_way(connection):
-                advice = "they are those of an interrupted load, which --resume goes on with"
-            raise TransferError(
-                f"the target holds rows already, in {names}: expected empty tables; {advice}",
-                table=filled[0].name,
-            )
+            empty(connection, self.source.tables)
+        elif self.options.existing == "refuse":
+            refuse_rows(connection, self.source.tables)
+        else:
+            self._orphans_before = Orphans(connection, self.backend, self.source.tables).known()
 
     def write_all(self, connection: Connection) -> None:
         """Write every table."""
@@ -144,7 +139,10 @@ class Load(Transfer):
             self.write_table(table, attempting(connection, self.backend, write))
 
     def remove_orphans(self, connection: Connection) -> None:
-        """Take out what lost its parent, or never had one."""
+        """Take out what lost its parent, or never had one.
+
+        An upsert may have put such a row in the place of a good one, and stops.
+        """
 
         def report(table: TableTransfer, row: Sequence[Any], reason: str) -> None:
             key = key_text(table.key, [row[position] for position in table.key_positions])
@@ -156,7 +154,14 @@ class Load(Transfer):
                 before, written=before.written - 1, rejected=before.rejected + 1
             )
 
-        remove_orphans(connection, self.source.tables, report)
+        orphans = Orphans(connection, self.backend, self.source.tables)
+        if self.options.existing != "upsert":
+            orphans.remove(report)
+            return
+        before = sum(trouble.rows for trouble in self.troubles)
+        orphans.report_others(self._orphans_before, report)
+        if sum(trouble.rows for trouble in self.troubles) > before:
+            raise IncompleteLoadError(self.report())
 
     def verify(self, connection: Connection) -> LoadReport:
         """Compare what stands in the target with what was read."""
@@ -184,7 +189,7 @@ class Load(Transfer):
 def load_at_once(load: Load, connection: Connection, schema: Schema) -> LoadReport:
     """Load within the transaction of `connection`; an error means that it is to be undone."""
     load.backend.take_time(connection)
-    load.check_empty(connection)
+    load.make_room(connection)
     forget(connection)
     tables = [table.target for table in load.source.tables]
     with loading(load, connection, tables, schema):
@@ -251,11 +256,6 @@ def rehearse(source: Source, options: LoadOptions) -> LoadReport:
 def as_written(table: TableTransfer) -> TableTransfer:
     """Return a table to be read where it was written to."""
     return replace(table, source=table.target)
-
-
-def _holds_rows(connection: Connection, table: TableTransfer) -> bool:
-    first = sa.select(sa.literal(1)).select_from(table.target).limit(1)
-    return connection.execute(first).first() is not None
 
 
 def size_of(values: Values) -> int:

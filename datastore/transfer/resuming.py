@@ -93,7 +93,7 @@ class SteppedLoad(Load):
             )
         known = set(connection.execute(sa.select(steps.c.table_name)).scalars())
         if not known:
-            self.check_empty(connection)
+            self.make_room(connection)
         fresh = {"source": self.source.identity, "read": 0, "written": 0, "sum": "0", "done": False}
         for table in self.source.tables:
             if table.name not in known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,7 @@ def test_a_target_that_holds_rows_is_refused(
         target.migrate()
         ChunkRepository(target).add(Chunk("own", "own.md", 1, 1, "own"))
         before = contents(target)
-        with pytest.raises(
-            TransferError, match="holds rows already, in chunks.*upsert or to trunc"
-        ):
+        with pytest.raises(TransferError, match=r"holds rows already, in chunks: .*upsert"):
             copied(source, target)
         assert contents(target) == before
 
@@ -117,16 +116,14 @@ def test_an_upsert_leaves_orphans_that_the_target_had_before(
         source.execute(sa.insert(pets), [{"id": "rex", "owner": "ann"}])
         copied(source, target)
         if destination == "sqlite":
-            with target.engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
-                connection.exec_driver_sql("INSERT INTO pets VALUES ('stray', 'nobody')")
-                connection.commit()
-                connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+            loose = sqlite3.connect(str(target.engine.url.database))
+            with loose:
+                loose.execute("INSERT INTO pets VALUES ('stray', 'nobody')")
+            loose.close()
         assert copied(source, target, existing="upsert").is_complete
         assert target.query("SELECT count(*) AS n FROM pets")[0]["n"] == 2 - (
             destination != "sqlite"
         )
-        source.execute("PRAGMA foreign_keys=OFF")
 
 
 @targets

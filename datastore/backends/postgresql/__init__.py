@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +165,11 @@ class PostgreSQLBackend(Backend):
     def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
         """Read rows by COPY in its binary format."""
         return read(connection, reading)
+
+    def place(self, connection: Connection) -> Hashable:
+        """Ask the server, which may go by several names."""
+        which = "SELECT pg_postmaster_start_time(), current_database(), current_schema()"
+        return tuple(connection.exec_driver_sql(which).one())
 
     def take_time(self, connection: Connection) -> None:
         """Set the timeouts of this transaction to none."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
-from psycopg import DataError
+from psycopg import ClientCursor, DataError
 from psycopg.types.datetime import (
     DateBinaryLoader,
     TimestampBinaryLoader,
@@ -88,12 +88,9 @@ def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
     """Read rows within the transaction of `connection`, which does nothing else meanwhile."""
     wires = [_wire(kind, connection) for kind in reading.kinds]
     columns = [sa.cast(column, w[0]) for column, w in zip(reading.columns, wires, strict=True)]
-    statement = reading.statement(*columns).compile(
-        connection, compile_kwargs={"literal_binds": True}
-    )
-    # psycopg doubles percent signs for parameters, which COPY has none of.
-    command = f"COPY ({str(statement).replace('%%', '%')}) TO STDOUT (FORMAT BINARY)"
     driver_connection: Any = connection.connection.driver_connection
+    query = _with_values(reading.statement(*columns), connection)
+    command = f"COPY ({query}) TO STDOUT (FORMAT BINARY)"
     with driver_connection.cursor() as cursor, refusals(connection):
         for name, loader in _LOADERS.items():
             cursor.adapters.register_loader(name, loader)
@@ -103,6 +100,22 @@ def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
             copy.set_types([name for _, name in wires])
             readers = [_reader(kind) for kind in reading.kinds]
             yield from read_batches(copy.rows(), readers, reading.batch_rows)
+
+
+def _with_values(statement: sa.Select[Any], connection: Connection) -> str:
+    """Return SQL that holds the values of its parameters, which COPY takes none of."""
+    compiled = statement.compile(connection)
+    driver_connection: Any = connection.connection.driver_connection
+    values = {
+        compiled.bind_names[parameter]: _bound(parameter, connection)
+        for parameter in compiled.bind_names
+    }
+    return ClientCursor(driver_connection).mogrify(str(compiled), values)
+
+
+def _bound(parameter: sa.BindParameter[Any], connection: Connection) -> Any:
+    process = parameter.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
+    return parameter.value if process is None else process(parameter.value)
 
 
 def _wire(kind: Kind[Any], connection: Connection) -> tuple[TypeEngine[Any], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,6 +188,12 @@ class SQLiteBackend(Backend):
         if insert.is_plain(connection.dialect):
             return bulk.insert_many(connection, insert)
         return super().insert_many(connection, insert)
+
+    def place(self, connection: Connection) -> Hashable:
+        """Look at the file itself, which may go by several names."""
+        databases = connection.exec_driver_sql("PRAGMA database_list").all()
+        status = Path(next(path for _, name, path in databases if name == "main")).stat()
+        return status.st_dev, status.st_ino
 
     def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
         """Read values as they are stored, of whatever type."""
