@@ -53,7 +53,7 @@ def _foreign_keys(connection: Connection) -> Iterator[tuple[tuple[str | None, st
 
 def _refuse_reference(connection: Connection, referring: tuple[str | None, str], key: Any) -> None:
     schema, name = referring
-    columns = [sa.column(column) for column in key["constrained_columns"]]
+    columns: list[Any] = [sa.column(column) for column in key["constrained_columns"]]
     refer = sa.and_(*(column.is_not(None) for column in columns))
     if _holds_rows(connection, sa.table(name, *columns, schema=schema), refer):
         raise TransferError(

@@ -132,7 +132,7 @@ class Load(Transfer):
 
     def write_all(self, connection: Connection) -> None:
         """Write every table."""
-        upserts = Upserts(connection) if self.options.existing == "upsert" else None
+        upserts = Upserts(connection, self.backend) if self.options.existing == "upsert" else None
         for table in self.source.tables:
             insert = inserting(connection, self.backend, table)
             write = upserts.writer(table) if upserts else insert
