@@ -97,6 +97,8 @@ def json_document(text: str) -> Any:
         raise InvalidValueError(_TOO_DEEP) from error
     except ValueError as error:
         raise InvalidValueError("expected JSON, found other text") from error
+    if document is None:
+        return sa.JSON.NULL
     return document if plain else JSON.check(document)
 
 

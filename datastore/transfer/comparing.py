@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datastore.store import Datastore
 from datastore.transfer.copying import metadata_of, tables_of
 from datastore.transfer.equivalence import SearchSamples, compare_searches, sample_searches
-from datastore.transfer.plan import TableTransfer
+from datastore.transfer.plan import TableTransfer, as_written
 from datastore.transfer.report import SearchComparison, TableReport
 from datastore.transfer.source import DatabaseSource, snapshot
 from datastore.transfer.verification import Difference, GroupedSum, difference, grouped
@@ -37,15 +37,15 @@ def verify(one: Datastore, other: Datastore) -> VerifyReport:
     """Compare the rows of two databases, each in one snapshot, and a sample of searches."""
     metadata = metadata_of(one)
     with snapshot(one) as here, snapshot(other) as there:
-        tables, _ = tables_of(here, one, metadata)
-        others, _ = tables_of(there, other, metadata)
+        tables, _ = tables_of(here, one, metadata, other)
+        others, _ = tables_of(there, other, metadata, one)
         names = {table.name for table in tables} & {table.name for table in others}
         both = [table for table in tables if table.name in names]
         left = DatabaseSource(here, one.backend, both)
-        right = DatabaseSource(there, other.backend, both)
+        right = DatabaseSource(there, other.backend, [as_written(table) for table in both])
         reports, differences = [], []
         for table in both:
-            sums = grouped(left, table), grouped(right, table)
+            sums = grouped(left, table), grouped(right, as_written(table))
             reports.append(report := _report(table, *sums))
             if not report.matches:
                 differences.append(difference(table, (left, right), sums))

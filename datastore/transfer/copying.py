@@ -44,14 +44,14 @@ def copy(
     metadata = metadata_of(source)
     with snapshot(source) as there:
         migrated = check_revision(there, target)
-        tables, notes = tables_of(there, source, metadata)
+        tables, notes = tables_of(there, source, metadata, target)
         schema = DeclaredSchema(metadata, ours=migrated or needs_ours(metadata, tables))
         place = describe(source.engine)
         rows = DatabaseSource(there, source.backend, tables, place, wanted.batch_rows)
         if target is None or wanted.dry_run:
             if target is not None and wanted.existing == "refuse":
                 _refuse_rows(target, tables)
-            report = rehearse(rows, wanted)
+            report = rehearse(rows, wanted, target and target.backend)
         elif wanted.resume:
             report = load_in_steps(target, rows, wanted, schema)
         else:
@@ -72,7 +72,10 @@ def metadata_of(store: Datastore) -> list[sa.MetaData]:
 
 
 def tables_of(
-    connection: Connection, store: Datastore, metadata: Sequence[sa.MetaData]
+    connection: Connection,
+    store: Datastore,
+    metadata: Sequence[sa.MetaData],
+    target: Datastore | None = None,
 ) -> tuple[list[TableTransfer], list[str]]:
     """Return the tables to move, and a note for each that nothing declares."""
     if is_under_way(connection):
@@ -82,7 +85,8 @@ def tables_of(
         )
     hidden = store.backend.search_objects(connection).tables | {migrate.VERSION_TABLE}
     present = tables_present(connection, metadata) - hidden
-    tables = plan(metadata, present)
+    written_by = None if target is None else target.engine.dialect
+    tables = plan(metadata, present, connection.dialect, written_by)
     left = sorted(present - {table.name for table in tables})
     return tables, [
         f"table {name} was left out: no metadata of the settings declares it" for name in left

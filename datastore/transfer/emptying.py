@@ -33,16 +33,19 @@ def refuse_rows(connection: Connection, tables: Sequence[TableTransfer]) -> None
     )
 
 
-def empty(connection: Connection, tables: Sequence[TableTransfer]) -> None:
-    """Delete all rows; raise `TransferError` where rows of other tables refer to them."""
-    found = filled(connection, tables)
-    emptied = {(table.target.schema, table.target.name) for table in found}
+def refuse_references(connection: Connection, tables: Sequence[TableTransfer]) -> None:
+    """Raise `TransferError` where rows of other tables refer to rows of these."""
+    emptied = {(table.target.schema, table.target.name) for table in filled(connection, tables)}
     loaded = {(table.target.schema, table.target.name) for table in tables}
     for referring, key in _foreign_keys(connection):
         referred = (key["referred_schema"], key["referred_table"])
         if referring not in loaded and referred in emptied:
             _refuse_reference(connection, referring, key)
-    for table in reversed(found):
+
+
+def empty(connection: Connection, tables: Sequence[TableTransfer]) -> None:
+    """Delete all rows."""
+    for table in reversed(filled(connection, tables)):
         connection.execute(sa.delete(table.target))
 
 

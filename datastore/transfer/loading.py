@@ -21,11 +21,11 @@ from datastore.bulk import Values
 from datastore.errors import TransferError
 from datastore.store import Datastore
 from datastore.transfer.digest import DigestSum, TableDigest
-from datastore.transfer.emptying import empty, refuse_rows
+from datastore.transfer.emptying import empty, refuse_references, refuse_rows
 from datastore.transfer.equivalence import SearchSample, compare_searches
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.orphans import Orphan, Orphans
-from datastore.transfer.plan import TableTransfer
+from datastore.transfer.plan import TableTransfer, as_written
 from datastore.transfer.prefetching import prefetched
 from datastore.transfer.progress import Meter
 from datastore.transfer.rejects import Rejects
@@ -36,7 +36,7 @@ from datastore.transfer.steps import forget
 from datastore.transfer.troubles import Troubles, key_text
 from datastore.transfer.upserting import Upserts
 from datastore.transfer.verification import digest_of
-from datastore.transfer.writing import TableWriter, Write, attempting, inserting
+from datastore.transfer.writing import Limits, TableWriter, Write, attempting, inserting, limits_of
 from datastore.translation import translated
 
 
@@ -58,8 +58,8 @@ def _shortcomings(report: LoadReport) -> Iterator[str]:
 class Transfer:
     """The rows of a source on their way, and what is known of them."""
 
-    def __init__(self, source: Source, options: LoadOptions) -> None:
-        self.source, self.options = source, options
+    def __init__(self, source: Source, options: LoadOptions, backend: Backend | None) -> None:
+        self.source, self.options, self._backend = source, options, backend
         self.troubles = Troubles()
         path = None if options.dry_run else options.rejects
         self.rejects = Rejects(path, goes_on=options.resume)
@@ -71,7 +71,7 @@ class Transfer:
 
     def write_table(self, table: TableTransfer, write: Write) -> None:
         """Write one table."""
-        writer = TableWriter(table, self.troubles, self.rejects, write)
+        writer = TableWriter(table, self.troubles, self.rejects, write, self.limits(table))
         began, size = self.meter.seconds, self.meter.bytes
         added = self.digests.setdefault(table.name, DigestSum(table.kinds))
         read = 0
@@ -89,6 +89,10 @@ class Transfer:
             self.meter.bytes - size,
             self.meter.seconds - began,
         )
+
+    def limits(self, table: TableTransfer) -> Limits:
+        """Return what the target does not hold as it is; none where nobody knows the target."""
+        return () if self._backend is None else limits_of(self._backend, table)
 
     def report(self) -> LoadReport:
         """Return what was done so far."""
@@ -112,7 +116,7 @@ class Load(Transfer):
         options: LoadOptions,
         samples: Sequence[SearchSample] = (),
     ) -> None:
-        super().__init__(source, options)
+        super().__init__(source, options, target.backend)
         self.target, self.samples = target, samples
         self._orphans_before: frozenset[Orphan] = frozenset()
 
@@ -121,10 +125,10 @@ class Load(Transfer):
         """That of the target."""
         return self.target.backend
 
-    def make_room(self, connection: Connection) -> None:
-        """Refuse a target that holds rows, or take them away, as it was asked for."""
+    def look_for_rows(self, connection: Connection) -> None:
+        """Refuse a target that holds rows, if it was not asked for otherwise."""
         if self.options.existing == "truncate":
-            empty(connection, self.source.tables)
+            refuse_references(connection, self.source.tables)
         elif self.options.existing == "refuse":
             refuse_rows(connection, self.source.tables)
         else:
@@ -189,10 +193,12 @@ class Load(Transfer):
 def load_at_once(load: Load, connection: Connection, schema: Schema) -> LoadReport:
     """Load within the transaction of `connection`; an error means that it is to be undone."""
     load.backend.take_time(connection)
-    load.make_room(connection)
+    load.look_for_rows(connection)
     forget(connection)
     tables = [table.target for table in load.source.tables]
     with loading(load, connection, tables, schema):
+        if load.options.existing == "truncate":
+            empty(connection, load.source.tables)
         load.write_all(connection)
         load.remove_orphans(connection)
         load.source.finish()
@@ -244,18 +250,13 @@ def load(
     return replace(report, seconds=work.meter.seconds)
 
 
-def rehearse(source: Source, options: LoadOptions) -> LoadReport:
-    """Read everything and check each value; what the database would say of it stays unknown."""
-    work = Transfer(source, options)
+def rehearse(source: Source, options: LoadOptions, backend: Backend | None = None) -> LoadReport:
+    """Read everything and check each value; what the database would say of rows stays unknown."""
+    work = Transfer(source, options, backend)
     for table in source.tables:
         work.write_table(table, lambda _: None)
     source.finish()
     return work.report()
-
-
-def as_written(table: TableTransfer) -> TableTransfer:
-    """Return a table to be read where it was written to."""
-    return replace(table, source=table.target)
 
 
 def size_of(values: Values) -> int:

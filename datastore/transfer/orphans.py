@@ -61,8 +61,9 @@ class Orphans:
     def _rows(
         self, table: TableTransfer, key: sa.ForeignKeyConstraint
     ) -> Iterator[tuple[Any, ...]]:
-        columns = tuple(table.target.c[name] for name in table.columns)
-        reading = TableReading(table.target, columns, table.kinds, where=_orphaned(key))
+        reading = TableReading(
+            table.target, table.target_columns, table.kinds, where=_orphaned(key)
+        )
         for batch in self._backend.read(self._connection, reading):
             yield from zip(*batch.values, strict=True)
 

@@ -25,11 +25,10 @@ from datastore.transfer.equivalence import SearchSample
 from datastore.transfer.loading import (
     IncompleteLoadError,
     Load,
-    as_written,
     size_of,
 )
 from datastore.transfer.options import LoadOptions
-from datastore.transfer.plan import TableTransfer
+from datastore.transfer.plan import TableTransfer, as_written
 from datastore.transfer.prefetching import prefetched
 from datastore.transfer.report import LoadReport, TableReport
 from datastore.transfer.schemas import Schema
@@ -93,7 +92,7 @@ class SteppedLoad(Load):
             )
         known = set(connection.execute(sa.select(steps.c.table_name)).scalars())
         if not known:
-            self.make_room(connection)
+            self.look_for_rows(connection)
         fresh = {"source": self.source.identity, "read": 0, "written": 0, "sum": "0", "done": False}
         for table in self.source.tables:
             if table.name not in known:
@@ -129,7 +128,7 @@ class SteppedLoad(Load):
         """Write batches, and how far that goes, in one transaction."""
         with self._writing() as connection:
             write = attempting(connection, self.backend, inserting(connection, self.backend, table))
-            writer = TableWriter(table, self.troubles, self.rejects, write)
+            writer = TableWriter(table, self.troubles, self.rejects, write, self.limits(table))
             key: Any = None
             began = self.meter.seconds
             for batch in batches:

@@ -80,9 +80,10 @@ class DatabaseSource:
 
     def batches(self, table: TableTransfer, position: Position | None) -> Iterator[Batch]:
         """Read rows as they are stored, by their primary key if there is a position."""
-        columns = tuple(table.source.c[name] for name in table.columns)
         after = None if position is None else position.key
-        reading = TableReading(table.source, columns, table.kinds, after, self._batch_rows)
+        reading = TableReading(
+            table.source, table.source_columns, table.kinds, after, self._batch_rows
+        )
         return self._backend.read(self._connection, reading)
 
     def line(self, batch: Batch, row: int) -> None:

@@ -49,14 +49,14 @@ class Upserts:
         given = self._led(table, values)
         number, key = number_and_key(table)
         columns = [name for name in table.columns if name != number]
-        target = table.target
+        targets = dict(zip(table.columns, table.target_columns, strict=True))
         statement = upsert(
-            target,
-            key=[target.c[name] for name in key],
-            update=[target.c[name] for name in columns if name not in key],
+            table.target,
+            key=[targets[name] for name in key],
+            update=[targets[name] for name in columns if name not in key],
         )
         rows = [dict(zip(table.columns, row, strict=True)) for row in zip(*given, strict=True)]
-        parameters = [{name: row[name] for name in columns} for row in rows]
+        parameters = [{targets[name].key: row[name] for name in columns} for row in rows]
         self._connection.execute(statement, parameters)
         for start in range(0, len(rows), ROWS):
             self._settle(table, rows[start : start + ROWS])
@@ -89,12 +89,11 @@ class Upserts:
         self, table: TableTransfer, key: Sequence[str], keys: Iterable[tuple[Any, ...]]
     ) -> Iterator[dict[str, Any]]:
         """Read rows as they are stored, which types of the host's may show otherwise."""
-        names = [table.target.c[name] for name in key]
+        names = [table.target_columns[table.columns.index(name)] for name in key]
         which = sa.or_(
             *(sa.and_(*(c == v for c, v in zip(names, each, strict=True))) for each in keys)
         )
-        columns = tuple(table.target.c[name] for name in table.columns)
-        reading = TableReading(table.target, columns, table.kinds, where=which)
+        reading = TableReading(table.target, table.target_columns, table.kinds, where=which)
         for batch in self._backend.read(self._connection, reading):
             for row in zip(*batch.values, strict=True):
                 yield dict(zip(table.columns, row, strict=True))

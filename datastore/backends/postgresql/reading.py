@@ -6,16 +6,17 @@ rows that a cursor fetches; and vectors arrive as the bytes that they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from psycopg import ClientCursor, DataError
-from psycopg.types.datetime import (
-    DateBinaryLoader,
-    TimestampBinaryLoader,
-    TimestamptzBinaryLoader,
-)
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format
+from psycopg.types.datetime import DateBinaryLoader, TimeBinaryLoader
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
@@ -54,34 +55,74 @@ _WIRES: dict[str, tuple[TypeEngine[Any], str]] = {
 
 
 class Unrepresentable(str):
-    """Stands for a value that Python has none for, by its text."""
+    """Stands for a value that Python has none for; says what is expected instead."""
 
 
-class _InstantLoader(TimestamptzBinaryLoader):
-    def load(self, data: Any) -> Any:
+_MOMENT = struct.Struct(">q")
+_INTERVAL = struct.Struct(">qii")
+#: What PostgreSQL counts microseconds from.
+_EPOCH = datetime(2000, 1, 1)
+
+
+class _TimestampLoader(Loader):
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> datetime | Unrepresentable:
         try:
-            return super().load(data)
-        except DataError:
-            return Unrepresentable("an instant")
+            return _EPOCH + timedelta(microseconds=_MOMENT.unpack(data)[0])
+        except OverflowError:
+            return Unrepresentable("a timestamp of the years 1 to 9999")
 
 
-class _TimestampLoader(TimestampBinaryLoader):
-    def load(self, data: Any) -> Any:
+class _InstantLoader(Loader):
+    """Gives UTC, whatever the time zone of the session."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> datetime | Unrepresentable:
         try:
-            return super().load(data)
-        except DataError:
-            return Unrepresentable("a timestamp")
+            moment = _EPOCH + timedelta(microseconds=_MOMENT.unpack(data)[0])
+        except OverflowError:
+            return Unrepresentable("an instant of the years 1 to 9999")
+        return moment.replace(tzinfo=UTC)
+
+
+class _IntervalLoader(Loader):
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> timedelta | Unrepresentable:
+        microseconds, days, months = _INTERVAL.unpack(data)
+        if months:
+            return Unrepresentable("an interval of days and seconds, without months")
+        try:
+            return timedelta(days=days, microseconds=microseconds)
+        except OverflowError:
+            return Unrepresentable("an interval of at most 999,999,999 days")
 
 
 class _DateLoader(DateBinaryLoader):
-    def load(self, data: Any) -> Any:
+    def load(self, data: Buffer) -> Any:
         try:
             return super().load(data)
         except DataError:
-            return Unrepresentable("a date")
+            return Unrepresentable("a date of the years 1 to 9999")
 
 
-_LOADERS = {"timestamptz": _InstantLoader, "timestamp": _TimestampLoader, "date": _DateLoader}
+class _TimeLoader(TimeBinaryLoader):
+    def load(self, data: Buffer) -> Any:
+        try:
+            return super().load(data)
+        except DataError:
+            return Unrepresentable("a time before 24:00")
+
+
+_LOADERS: Mapping[str, type[Loader]] = {
+    "timestamptz": _InstantLoader,
+    "timestamp": _TimestampLoader,
+    "date": _DateLoader,
+    "time": _TimeLoader,
+    "interval": _IntervalLoader,
+}
 
 
 def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
@@ -141,7 +182,7 @@ def _reader(kind: Kind[Any]) -> Reader:
 def _representable(kind: Kind[Any]) -> Any:
     def read_one(value: Any) -> Any:
         if isinstance(value, Unrepresentable):
-            raise InvalidValueError(f"expected {value} of the years 1 to 9999")
+            raise InvalidValueError(f"expected {value}")
         return kind.check(value)
 
     return read_one
