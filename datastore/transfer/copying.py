@@ -51,7 +51,8 @@ def copy(
         if target is None or wanted.dry_run:
             if target is not None and wanted.existing == "refuse":
                 _refuse_rows(target, tables)
-            report = rehearse(rows, wanted, target and target.backend)
+            backend = None if target is None else target.backend
+            report = rehearse(rows, wanted, backend)
         elif wanted.resume:
             report = load_in_steps(target, rows, wanted, schema)
         else:

@@ -1,7 +1,7 @@
 """Metadata with the types of what is stored, past those that show a host other values.
 
-A host's own `TypeDecorator`, or an enumeration, makes other Python values of what is stored, perhaps
-the same for different ones. Rows are moved and compared as they are stored.
+A host's own `TypeDecorator`, or an enumeration, makes other Python values of what is stored,
+perhaps the same for different ones. Rows are moved and compared as they are stored.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def common_kind(type_: TypeEngine[Any], dialects: Iterable[Dialect]) -> Kind[Any
     return next((kind for kind in kinds if kind.name not in _PLAIN), kinds[0])
 
 
-def _stored(type_: Any, dialects: Sequence[Dialect]) -> TypeEngine[Any]:
+def _stored(type_: Any, dialects: Sequence[Dialect]) -> Any:
     if isinstance(type_, PortableType):
         return type_
     if isinstance(type_, sa.Interval):
@@ -69,7 +69,7 @@ def _stored(type_: Any, dialects: Sequence[Dialect]) -> TypeEngine[Any]:
     return type_
 
 
-def _undecorated(type_: TypeDecorator[Any], dialects: Sequence[Dialect]) -> TypeEngine[Any]:
+def _undecorated(type_: TypeDecorator[Any], dialects: Sequence[Dialect]) -> Any:
     if not dialects:
         return _stored(type_.impl_instance, ())
     own, *others = [_stored(type_.load_dialect_impl(each), [each]) for each in dialects]

@@ -31,7 +31,7 @@ class Colour(enum.Enum):
     RED = "red"
 
 
-class Shade(str, enum.Enum):
+class Shade(str, enum.Enum):  # noqa: UP042 - as older hosts have it
     DARK = "LIGHT"
     LIGHT = "DARK"
 
@@ -135,7 +135,13 @@ def hosts(source: str, target: str, tables: sa.MetaData) -> Iterator[tuple[Datas
 
 def seen(store: Datastore, table: sa.Table) -> list[tuple[Any, ...]]:
     order = list(table.primary_key) or list(table.c)
-    return [tuple(row.values()) for row in store.query(sa.select(table).order_by(*order))]
+    rows = store.query(sa.select(table).order_by(*order))
+    return [tuple(map(_in_no_zone, row.values())) for row in rows]
+
+
+def _in_no_zone(value: Any) -> Any:
+    # SQLAlchemy's own type for SQLite gives the instant without its zone, which is UTC.
+    return value.astimezone(UTC).replace(tzinfo=None) if getattr(value, "tzinfo", None) else value
 
 
 @directions
