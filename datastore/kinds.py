@@ -48,6 +48,8 @@ _INFINITIES = {"Infinity": math.inf, "-Infinity": -math.inf}
 _dump = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 ).encode
+#: The key of an object in a file that holds a document which could be taken for something else.
+_WRAPPED = "$json"
 #: A number in a document that is written with a fraction or an exponent, perhaps.
 _FRACTION = re.compile(r"[0-9][.eE]")
 
@@ -345,20 +347,41 @@ class UuidKind(Kind[uuid.UUID]):
 
 
 class JSONKind(Kind[Any]):
-    """A document. Keys have no order, and whole floats are the same as integers."""
+    """A document. Keys have no order, and whole floats are the same as integers.
+
+    JSON's null, which is a document and not NULL, is `sqlalchemy.JSON.NULL`. In files it is
+    `{"$json": null}`, and so is any object whose one key is `$json` wrapped once more.
+    """
 
     name = "json"
-    classes = (dict, list, str, int, float, bool)
+    classes = (dict, list, str, int, float, bool, type(sa.JSON.NULL))
 
     def check(self, value: Any) -> Any:
         """Refuse what not both engines can store."""
-        check_json(value)
+        if value is not sa.JSON.NULL:
+            check_json(value)
         return value
+
+    def to_json(self, value: Any) -> Any:
+        """Write a document that cannot be taken for NULL."""
+        if value is sa.JSON.NULL:
+            return {_WRAPPED: None}
+        return {_WRAPPED: value} if _is_wrapped(value) else value
+
+    def from_json(self, item: Any) -> Any:
+        """Read a document."""
+        if not _is_wrapped(item):
+            return self.check(item)
+        return sa.JSON.NULL if item[_WRAPPED] is None else self.check(item[_WRAPPED])
 
     def encode(self, value: Any) -> bytes:
         """Write JSON with sorted keys, without spaces."""
+        if value is sa.JSON.NULL:
+            return b"null"
         text = _dump(value)
-        return (_dump(_whole(value)) if _FRACTION.search(text) else text).encode()
+        if _FRACTION.search(text):
+            text = _dump(json.loads(text, parse_float=_whole))
+        return text.encode()
 
 
 class ArrayKind(Kind[list[Any]]):
@@ -465,6 +488,10 @@ _KINDS: Sequence[tuple[Any, Any]] = (
 )
 
 
+def _is_wrapped(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {_WRAPPED}
+
+
 def _exact_float(value: int) -> float:
     try:
         number = float(value)
@@ -493,12 +520,7 @@ def _parsed(parse: Any, item: Any, what: str) -> Any:
         raise InvalidValueError(f"expected {what}, got other text") from error
 
 
-def _whole(value: Any) -> Any:
-    """Return a document in which floats that are whole numbers are integers."""
-    if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_whole(item) for item in value]
-    if isinstance(value, float) and value.is_integer() and int(value) in INT64:
-        return int(value)
-    return value
+def _whole(text: str) -> int | float:
+    """Read a float, as an integer if it is a whole number."""
+    value = float(text)
+    return int(value) if value.is_integer() and int(value) in INT64 else value

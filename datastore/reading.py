@@ -7,9 +7,11 @@ batch says where it stands and what is wrong.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -18,12 +20,15 @@ import sqlalchemy as sa
 from datastore.bulk import Values
 from datastore.errors import InvalidValueError
 from datastore.kinds import JSONKind, Kind
-from datastore.types import restored_json
+from datastore.types import INT64
 
 #: The most rows of a batch, and the bytes of texts and blobs after which it ends.
 ROWS = 4000
 BYTES = 4 * 2**20
 JSON = JSONKind()
+#: How many values may stand within one another in JSON. Python reads and writes about 980.
+DEEPEST = 800
+_TOO_DEEP = "expected JSON, found values that are nested too deeply"
 #: What not every engine takes stands in JSON only where one of these does: an escaped character, an
 #: integer of many digits, a number with an exponent.
 _NOT_PLAIN = re.compile(r"\\u|[0-9]{16}|[0-9][eE]")
@@ -34,17 +39,22 @@ class TableReading:
     """What is to be read: columns of a table, each with the kind that its values must be of.
 
     With `after`, rows come in the order of the primary key, from behind that key (from the first
-    row for an empty one).
+    row for an empty one). No batch has more than `batch_rows`;
+    `where` chooses rows.
     """
 
     table: sa.Table
     columns: tuple[sa.Column[Any], ...]
     kinds: tuple[Kind[Any], ...]
     after: tuple[Any, ...] | None = None
+    batch_rows: int = ROWS
+    where: sa.ColumnElement[bool] | None = None
 
     def statement(self, *columns: Any) -> sa.Select[*tuple[Any, ...]]:
         """Select `columns` from the table, in the order that is asked for."""
         statement: sa.Select[*tuple[Any, ...]] = sa.select(*columns).select_from(self.table)
+        if self.where is not None:
+            statement = statement.where(self.where)
         if self.after is None:
             return statement
         key = list(self.table.primary_key)
@@ -77,14 +87,31 @@ class Batch:
 def json_document(text: str) -> Any:
     """Read JSON; raise `InvalidValueError` for what is none, and for what not both engines take."""
     try:
-        document = json.loads(text, parse_constant=_no_number, object_pairs_hook=_unique)
+        plain = not _NOT_PLAIN.search(text)
+        document = (_plain_json if plain else _any_json).decode(text)
+        if text.count("[") + text.count("{") > DEEPEST:
+            _check_depth(document)
     except InvalidValueError:
         raise
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise InvalidValueError(_TOO_DEEP) from error
+    except ValueError as error:
         raise InvalidValueError("expected JSON, found other text") from error
-    if document is None or not _NOT_PLAIN.search(text):
-        return document
-    return JSON.check(restored_json(document))
+    if document is None:
+        return sa.JSON.NULL
+    return document if plain else JSON.check(document)
+
+
+def _check_depth(document: Any) -> None:
+    pending = [(document, 1)]
+    while pending:
+        value, depth = pending.pop()
+        items = value.values() if isinstance(value, dict) else value
+        if isinstance(items, str) or not isinstance(value, dict | list):
+            continue
+        if depth > DEEPEST:
+            raise InvalidValueError(_TOO_DEEP)
+        pending.extend((item, depth + 1) for item in items)
 
 
 def _no_number(constant: str) -> NoReturn:
@@ -97,6 +124,22 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         raise InvalidValueError("expected JSON, found an object with a key that stands there twice")
     return document
 
+
+def _whole_number(digits: str) -> int | float:
+    """Read digits: more than 64 bits of them are how JSONB writes 1e300."""
+    value = int(digits)
+    if value in INT64:
+        return value
+    number = float(digits)
+    if not math.isfinite(number) or Decimal(repr(number)) != value:
+        raise InvalidValueError("integer: expected at most 64 bits")
+    return number
+
+
+_plain_json = json.JSONDecoder(parse_constant=_no_number, object_pairs_hook=_unique)
+_any_json = json.JSONDecoder(
+    parse_constant=_no_number, parse_int=_whole_number, object_pairs_hook=_unique
+)
 
 #: Takes a whole column, or returns None where its values must be looked at one by one.
 ColumnReader: TypeAlias = Callable[[Sequence[Any]], Sequence[Any] | None]
@@ -119,9 +162,11 @@ def taken_as_is(*classes: type) -> ColumnReader:
     return lambda values: values if wanted.issuperset(map(type, values)) else None
 
 
-def read_batches(rows: Iterable[Sequence[Any]], readers: Sequence[Reader]) -> Iterator[Batch]:
-    """Cut raw rows into batches and read each of their values."""
-    for batch in _sized(rows):
+def read_batches(
+    rows: Iterable[Sequence[Any]], readers: Sequence[Reader], most: int = ROWS
+) -> Iterator[Batch]:
+    """Cut raw rows into batches of at most `most`, and read each of their values."""
+    for batch in _sized(rows, most):
         columns: list[Sequence[Any]] = []
         unreadable: list[Unreadable] = []
         for number, raw in enumerate(zip(*batch, strict=True)):
@@ -146,13 +191,13 @@ def _column(
     return values
 
 
-def _sized(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+def _sized(rows: Iterable[Sequence[Any]], most: int) -> Iterator[list[Sequence[Any]]]:
     batch: list[Sequence[Any]] = []
     size = 0
     for row in rows:
         batch.append(row)
         size += sum([_size(value) for value in row])
-        if len(batch) == ROWS or size >= BYTES:
+        if len(batch) == most or size >= BYTES:
             yield batch
             batch, size = [], 0
     if batch:

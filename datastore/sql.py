@@ -369,7 +369,7 @@ def upsert(
     nothing (the default) leaves an existing row as it is.
     """
     fresh = excluded(table)
-    values = update if isinstance(update, Mapping) else {c: fresh[c.name] for c in update or ()}
+    values = update if isinstance(update, Mapping) else {c: fresh[c.key] for c in update or ()}
     updates = {c: _bound(value, c.type) for c, value in values.items()}
     target = list(table.primary_key if key is None else key)
     return sa.insert(table).ext(OnConflict(target, updates)).execution_options(**{UPSERT: True})

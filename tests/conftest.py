@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from datastore import Datastore
 from datastore.testing.postgres import PostgresServer
 from tests.databases import Databases
+from tests.moving import MakeURL, fill
 from tests.without_extensions import ServerWithoutPgvector
 
 BACKENDS = ("sqlite", "postgresql")
@@ -110,6 +111,57 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Datastore.open(f"sqlite:///{path}") as store:
         store.migrate()
     return path
+
+
+@pytest.fixture
+def make_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeURL]:
+    """Makes empty databases, as many as are asked for."""
+    made: list[str] = []
+
+    def make(engine: str) -> str:
+        if engine == "sqlite":
+            made.append("")
+            return f"sqlite:///{tmp_path / f'made{len(made)}.db'}"
+        databases: Databases = request.getfixturevalue("postgres_databases")
+        made.append(databases.create())
+        return databases.url(made[-1])
+
+    yield make
+    for name in filter(None, made):
+        request.getfixturevalue("postgres_databases").drop(name)
+
+
+@pytest.fixture(scope="session")
+def filled_file(migrated_file: Path) -> Path:
+    """A SQLite file with rows in every table, to be copied or read, never to be changed."""
+    path = migrated_file.with_name("filled.db")
+    shutil.copyfile(migrated_file, path)
+    with Datastore.open(f"sqlite:///{path}") as store:
+        fill(store)
+    return path
+
+
+@pytest.fixture(scope="session")
+def filled_postgresql(postgres_databases: Databases) -> Iterator[str]:
+    """The URL of a PostgreSQL database with the same rows, never to be changed."""
+    name = postgres_databases.create()
+    with Datastore.open(postgres_databases.url(name)) as store:
+        store.migrate()
+        fill(store)
+    yield postgres_databases.url(name)
+    postgres_databases.drop(name)
+
+
+@pytest.fixture
+def filled_url(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Names a database of either engine that has rows in every table and is never changed."""
+
+    def find(engine: str) -> str:
+        if engine == "sqlite":
+            return f"sqlite:///{request.getfixturevalue('filled_file')}"
+        return str(request.getfixturevalue("filled_postgresql"))
+
+    return find
 
 
 @pytest.fixture(params=BACKENDS)

@@ -7,13 +7,14 @@ hook added here breaks no backend that exists already.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.types import TypeEngine
 
 from datastore.bulk import CORE_BATCH, BulkInsert
 from datastore.ddl import create_element, drop_element, execute
@@ -176,7 +177,19 @@ class Backend:
         statement = reading.statement(*reading.columns)
         readers = [Reader(lambda _: None, kind.check) for kind in reading.kinds]
         with connection.execution_options(stream_results=True).execute(statement) as rows:
-            yield from read_batches(rows, readers)
+            yield from read_batches(rows, readers, reading.batch_rows)
+
+    def limit(self, type_: TypeEngine[Any]) -> Callable[[Any], None] | None:
+        """Return what raises `InvalidValueError` for values that a column would refuse or change.
+
+        They are values of the column's kind. None where it holds all of them as they are.
+        """
+        return None
+
+    def place(self, connection: Connection) -> Hashable:
+        """Return what tells this database from all others of its dialect, however it is named."""
+        url = connection.engine.url
+        return url.host, url.port, url.database
 
     def take_time(self, connection: Connection) -> None:
         """Let this transaction last, and its statements too, without limit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from rich.progress import (
 from datastore.backends import backend_class
 from datastore.cli.invocation import Invocation, location
 from datastore.cli.output import console, grid
+from datastore.errors import DatastoreError
 from datastore.store import Datastore
 from datastore.transfer import (
     Difference,
@@ -34,6 +35,8 @@ from datastore.transfer import (
 )
 from datastore.transfer.options import OnError, Verify
 from datastore.transfer.progress import Progress as Done
+from datastore.transfer.report import SearchComparison, TableReport
+from datastore.transfer.troubles import EXAMPLES
 
 UpsertOption: TypeAlias = Annotated[
     bool, typer.Option("--upsert", help="Let rows take the place of those with the same key.")
@@ -142,20 +145,30 @@ def opened(invocation: Invocation, url: str, role: str, *, create: bool) -> Iter
 
 @contextmanager
 def target_of(invocation: Invocation, url: str, dry_run: bool) -> Iterator[Datastore | None]:
-    """Open a target, which may be a file to be made; one that nothing came of is removed again."""
+    """Open a target, which may be a file to be made; one that holds nothing is removed again."""
     place = replace(invocation, url=url).settings().database_url()
     backend = backend_class(place.get_dialect().name)()
     existed = backend.exists(place)
     if dry_run and not existed:
         yield None
         return
+    empty = not existed
     try:
         with opened(invocation, url, "target", create=True) as store:
-            yield store
-    except BaseException:
-        if not existed:
+            try:
+                yield store
+            finally:
+                empty = empty and _is_empty(store)
+    finally:
+        if empty:
             backend.remove(place)
-        raise
+
+
+def _is_empty(store: Datastore) -> bool:
+    try:
+        return not store.schema().tables
+    except DatastoreError:
+        return False
 
 
 def finish(invocation: Invocation, run: Callable[[], LoadReport], ends: dict[str, Any]) -> None:
@@ -227,8 +240,7 @@ def _lines(report: LoadReport) -> Iterator[Any]:
         (each.table, f"{each.read if report.dry_run else each.written:,} rows", _outcome(each))
         for each in moved
     )
-    for each in report.searches:
-        yield f"searches by {each.index}: {each.same} of {each.queries} find the same rows"
+    yield from _searches(report.searches)
     yield from (f"note: {note}" for note in report.notes)
     yield from (f"not taken: {trouble}" for trouble in report.troubles)
     done = "read, nothing written" if report.dry_run else "written"
@@ -237,7 +249,7 @@ def _lines(report: LoadReport) -> Iterator[Any]:
     yield f"{rows:,} rows {done} in {report.seconds:.1f} s ({rate}); {_verdict(report)}"
 
 
-def _outcome(table: Any) -> str:
+def _outcome(table: TableReport) -> str:
     rejected = f"{table.rejected:,} not taken" if table.rejected else ""
     digest = f"sha256 sum {table.target.sha256_sum[:16]}" if table.target else ""
     return ", ".join(filter(None, (rejected, digest)))
@@ -261,25 +273,37 @@ def _rate(rows: int, size: int, seconds: float) -> str:
 
 
 def _verified(report: VerifyReport) -> Iterator[Any]:
-    yield grid(
-        (each.table, f"{each.read:,} rows", "same" if each.matches else f"{each.written:,} there")
-        for each in report.tables
-    )
+    filled = (each for each in report.tables if each.read or each.written)
+    yield grid((each.table, *_compared(each)) for each in filled)
     for name in report.missing_tables:
-        yield f"table {name}: on one side alone"
+        yield f"table {name}: not there on one side, and not empty on the other"
     for difference in report.differences:
         yield from _told(difference)
-    for each in report.searches:
-        yield f"searches by {each.index}: {each.same} of {each.queries} find the same rows"
-    yield "the same" if report.is_same else "not the same"
+    yield from _searches(report.searches)
+    yield from (f"note: {note}" for note in report.notes)
+    yield "both hold the same rows" if report.is_same else "they do not hold the same rows"
+
+
+def _compared(table: TableReport) -> tuple[str, str]:
+    if table.read == table.written:
+        return f"{table.read:,} rows", "the same" if table.matches else "not the same"
+    return f"{table.read:,} rows", f"{table.written:,} in the second"
+
+
+def _searches(searches: Sequence[SearchComparison]) -> Iterator[str]:
+    for each in searches:
+        found = f"searches by {each.index}: {each.same} of {each.queries} find the same rows"
+        rare = "" if each.same == each.queries else " (engines part words otherwise in rare cases)"
+        yield found + rare
 
 
 def _told(difference: Difference) -> Iterator[str]:
     kinds = (
-        ("missing there", difference.missing),
-        ("only there", difference.extra),
+        ("in the first alone", difference.missing),
+        ("in the second alone", difference.extra),
         ("different", difference.changed),
     )
     for what, keys in kinds:
         if keys:
-            yield f"table {difference.table}, {what}: {'; '.join(keys)}"
+            more = "; ..." if len(keys) == EXAMPLES else ""
+            yield f"table {difference.table}, {what}: {'; '.join(keys)}{more}"

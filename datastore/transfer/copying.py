@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from datastore import migrate
-from datastore.engine import describe
+from datastore.backends.base import Access
+from datastore.engine import access_engine, describe
 from datastore.errors import ConfigurationError, TransferError
 from datastore.settings import Settings
 from datastore.store import Datastore, load_metadata
-from datastore.transfer.equivalence import SearchSample, sample_searches
+from datastore.transfer.emptying import refuse_rows
+from datastore.transfer.equivalence import SearchSamples, sample_searches
 from datastore.transfer.loading import load, rehearse
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.plan import TableTransfer, plan
 from datastore.transfer.report import LoadReport
 from datastore.transfer.resuming import load_in_steps
+from datastore.transfer.schemas import DeclaredSchema, needs_ours, tables_present
 from datastore.transfer.source import DatabaseSource, snapshot
+from datastore.transfer.steps import is_under_way
+from datastore.translation import translated
 
 
 def copy(
@@ -40,15 +43,22 @@ def copy(
         raise TransferError("source and target are the same database")
     metadata = metadata_of(source)
     with snapshot(source) as there:
-        check_revision(there, target)
-        tables, notes = tables_of(there, source, metadata)
-        rows = DatabaseSource(there, source.backend, tables, describe(source.engine))
+        migrated = check_revision(there, target)
+        tables, notes = tables_of(there, source, metadata, target)
+        schema = DeclaredSchema(metadata, ours=migrated or needs_ours(metadata, tables))
+        place = describe(source.engine)
+        rows = DatabaseSource(there, source.backend, tables, place, wanted.batch_rows)
         if target is None or wanted.dry_run:
-            report = rehearse(rows, wanted)
+            if target is not None and wanted.existing == "refuse":
+                _refuse_rows(target, tables)
+            backend = None if target is None else target.backend
+            report = rehearse(rows, wanted, backend)
         elif wanted.resume:
-            report = load_in_steps(target, rows, wanted, metadata)
+            report = load_in_steps(target, rows, wanted, schema)
         else:
-            report = load(target, rows, wanted, metadata, _samples(there, metadata, wanted))
+            samples = _samples(there, source, metadata, wanted)
+            report = load(target, rows, wanted, schema, samples.searches)
+            notes += samples.notes
     return replace(report, notes=(*notes, *report.notes))
 
 
@@ -63,42 +73,63 @@ def metadata_of(store: Datastore) -> list[sa.MetaData]:
 
 
 def tables_of(
-    connection: Connection, store: Datastore, metadata: Sequence[sa.MetaData]
+    connection: Connection,
+    store: Datastore,
+    metadata: Sequence[sa.MetaData],
+    target: Datastore | None = None,
 ) -> tuple[list[TableTransfer], list[str]]:
     """Return the tables to move, and a note for each that nothing declares."""
+    if is_under_way(connection):
+        raise TransferError(
+            f"{describe(store.engine)} is in the midst of a load: let that come to its end first, "
+            "with --resume"
+        )
     hidden = store.backend.search_objects(connection).tables | {migrate.VERSION_TABLE}
-    present = set(sa.inspect(connection).get_table_names()) - hidden
-    tables = plan(metadata, present)
+    present = tables_present(connection, metadata) - hidden
+    written_by = None if target is None else target.engine.dialect
+    tables = plan(metadata, present, connection.dialect, written_by)
     left = sorted(present - {table.name for table in tables})
     return tables, [
         f"table {name} was left out: no metadata of the settings declares it" for name in left
     ]
 
 
-def check_revision(connection: Connection, target: Datastore | None) -> None:
-    """Raise `TransferError` unless both are at one revision, or the target has no schema yet."""
+def check_revision(connection: Connection, target: Datastore | None) -> bool:
+    """Raise `TransferError` unless both are at one revision, or the target has no schema yet.
+
+    Return whether the source has a schema of ours at all.
+    """
     ours, theirs = migrate.current(connection), target and target.schema().version
-    if theirs is None and ours == migrate.head():
-        return
-    if ours != theirs:
+    if ours is not None and ours != (theirs or migrate.head()):
         raise TransferError(
-            f"the source is at schema revision {ours or 'none'}, the target at "
-            f"{theirs or 'none'}, and this code at {migrate.head()}: run `datastore upgrade` on "
-            "both first"
+            f"the source is at schema revision {ours}, the target at {theirs or 'none'}, and this "
+            f"code at {migrate.head()}: run `datastore upgrade` on both first"
         )
+    return ours is not None
 
 
 def _samples(
-    connection: Connection, metadata: Sequence[sa.MetaData], options: LoadOptions
-) -> list[SearchSample]:
-    return sample_searches(connection, metadata) if options.verify == "full" else []
+    connection: Connection,
+    store: Datastore,
+    metadata: Sequence[sa.MetaData],
+    options: LoadOptions,
+) -> SearchSamples:
+    if options.verify != "full" or options.existing == "upsert":
+        return SearchSamples()  # among other rows, searches find others
+    return sample_searches(connection, store.backend, metadata)
 
 
 def _same_place(source: Datastore, target: Datastore) -> bool:
-    one, other = source.engine.url, target.engine.url
-    if source.engine is target.engine or not (one.database and other.database):
-        return source.engine is target.engine
-    with suppress(OSError):
-        return Path(one.database).samefile(other.database)
-    places = [(url.get_backend_name(), url.host, url.port, url.database) for url in (one, other)]
-    return places[0] == places[1] and one.database != ":memory:"
+    return source.dialect == target.dialect and _place(source) == _place(target)
+
+
+def _place(store: Datastore) -> Hashable:
+    engine = access_engine(store.engine, Access.STATEMENT)
+    with translated(store.backend), engine.connect() as connection:
+        return store.backend.place(connection)
+
+
+def _refuse_rows(target: Datastore, tables: Sequence[TableTransfer]) -> None:
+    with snapshot(target) as there:
+        present = tables_present(there, [table.target.metadata for table in tables])
+        refuse_rows(there, [table for table in tables if table.name in present])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from datastore.backends.base import Backend
+from datastore.errors import DatastoreError
 from datastore.schema import FullTextIndex, SearchIndex, VectorIndex, search_indexes
 from datastore.sql import matching, nearest
 from datastore.transfer.report import SearchComparison
+from datastore.translation import translated
 
 #: How many searches are made over each index, and how many hits are compared. A vector search
 #: measures every row.
@@ -34,25 +38,47 @@ class SearchSample:
     hits: Hits
 
 
-def sample_searches(connection: Connection, metadata: Sequence[sa.MetaData]) -> list[SearchSample]:
+@dataclass
+class SearchSamples:
+    """Searches by all indexes; `notes` say which of them could not be searched by."""
+
+    searches: list[SearchSample] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def sample_searches(
+    connection: Connection, backend: Backend, metadata: Sequence[sa.MetaData]
+) -> SearchSamples:
     """Search for some of what is stored, by every search index."""
     present = set(sa.inspect(connection).get_table_names())
+    samples = SearchSamples()
+    for index in (index for each in metadata for index in search_indexes(each)):
+        if not {index.table.name, index.target.name} <= present:
+            continue
+        try:
+            with translated(backend), connection.begin_nested():
+                samples.searches += _sampled_by(connection, index)
+        except DatastoreError as error:  # the rows may be worth moving all the same
+            samples.notes.append(f"search index {index.name} does not work: {error}")
+    return samples
+
+
+def _sampled_by(connection: Connection, index: SearchIndex) -> list[SearchSample]:
     return [
         SearchSample(index, statement, _hits(connection, statement))
-        for each in metadata
-        for index in search_indexes(each)
-        if {index.table.name, index.target.name} <= present
         for statement in _searches(connection, index)
     ]
 
 
 def compare_searches(
-    connection: Connection, samples: Sequence[SearchSample]
+    connection: Connection, backend: Backend, samples: Iterable[SearchSample]
 ) -> tuple[SearchComparison, ...]:
     """Search again, and count for each index how many searches give the same hits."""
     outcomes: dict[str, list[bool]] = {}
     for sample in samples:
-        same = _are_same(sample.hits, _hits(connection, sample.statement))
+        same = False
+        with suppress(DatastoreError), translated(backend), connection.begin_nested():
+            same = _are_same(sample.hits, _hits(connection, sample.statement))
         outcomes.setdefault(sample.index.name, []).append(same)
     return tuple(SearchComparison(name, len(each), sum(each)) for name, each in outcomes.items())
 
@@ -88,8 +114,9 @@ def _searches(connection: Connection, index: SearchIndex) -> Iterator[sa.Select[
             yield _ids(index, hits, hits.c.distance)
     elif isinstance(index, FullTextIndex):
         for row in _sampled(connection, index, index.columns, TEXT_QUERIES):
-            found = matching(index, " ".join(_words(row)), DEPTH)
-            yield _ids(index, found, found.c.relevance)
+            if words := _words(row):
+                found = matching(index, " ".join(words), DEPTH)
+                yield _ids(index, found, found.c.relevance)
 
 
 def _ids(index: SearchIndex, hits: Any, measure: Any) -> sa.Select[*tuple[Any, ...]]:
@@ -113,4 +140,9 @@ def _sampled(
 
 
 def _words(row: Sequence[str | None]) -> list[str]:
-    return [word for text in row for word in (text or "").split()[:WORDS]]
+    # Engines may part words otherwise at characters that are neither letters nor digits.
+    return [
+        word
+        for text in row
+        for word in [word for word in (text or "").split() if word.isalnum()][:WORDS]
+    ]

@@ -6,7 +6,7 @@ at its end, and what was written is compared with what was read before anything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,30 +16,28 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from datastore import migrate
 from datastore.backends.base import Backend
 from datastore.bulk import Values
 from datastore.errors import TransferError
-from datastore.schema import search_indexes
 from datastore.store import Datastore
 from datastore.transfer.digest import DigestSum, TableDigest
+from datastore.transfer.emptying import empty, refuse_references, refuse_rows
 from datastore.transfer.equivalence import SearchSample, compare_searches
 from datastore.transfer.options import LoadOptions
-from datastore.transfer.orphans import remove_orphans
-from datastore.transfer.plan import TableTransfer
+from datastore.transfer.orphans import Orphan, Orphans
+from datastore.transfer.plan import TableTransfer, as_written
 from datastore.transfer.prefetching import prefetched
 from datastore.transfer.progress import Meter
 from datastore.transfer.rejects import Rejects
 from datastore.transfer.report import LoadReport, SearchComparison, TableReport
+from datastore.transfer.schemas import Schema
 from datastore.transfer.source import DatabaseSource, Source
+from datastore.transfer.steps import forget
 from datastore.transfer.troubles import Troubles, key_text
 from datastore.transfer.upserting import Upserts
 from datastore.transfer.verification import digest_of
-from datastore.transfer.writing import TableWriter, Write, attempting, inserting
+from datastore.transfer.writing import Limits, TableWriter, Write, attempting, inserting, limits_of
 from datastore.translation import translated
-
-#: How a schema comes to be in the target, within the transaction that rows are loaded in.
-Prepare = Callable[[Connection], None]
 
 
 class IncompleteLoadError(TransferError):
@@ -55,19 +53,16 @@ def _shortcomings(report: LoadReport) -> Iterator[str]:
     for table in report.tables:
         if not table.matches:
             yield f"table {table.table}: what was written is not what was read"
-    for each in report.searches:
-        if each.same != each.queries:
-            wrong = each.queries - each.same
-            yield f"search index {each.index}: {wrong} of {each.queries} searches find other rows"
 
 
 class Transfer:
     """The rows of a source on their way, and what is known of them."""
 
-    def __init__(self, source: Source, options: LoadOptions) -> None:
-        self.source, self.options = source, options
+    def __init__(self, source: Source, options: LoadOptions, backend: Backend | None) -> None:
+        self.source, self.options, self._backend = source, options, backend
         self.troubles = Troubles()
-        self.rejects = Rejects(options.rejects)
+        path = None if options.dry_run else options.rejects
+        self.rejects = Rejects(path, goes_on=options.resume)
         self.reports: dict[str, TableReport] = {}
         self.digests: dict[str, DigestSum] = {}
         counts = [source.count(table) for table in source.tables]
@@ -76,7 +71,7 @@ class Transfer:
 
     def write_table(self, table: TableTransfer, write: Write) -> None:
         """Write one table."""
-        writer = TableWriter(table, self.troubles, self.rejects, write)
+        writer = TableWriter(table, self.troubles, self.rejects, write, self.limits(table))
         began, size = self.meter.seconds, self.meter.bytes
         added = self.digests.setdefault(table.name, DigestSum(table.kinds))
         read = 0
@@ -95,10 +90,14 @@ class Transfer:
             self.meter.seconds - began,
         )
 
+    def limits(self, table: TableTransfer) -> Limits:
+        """Return what the target does not hold as it is; none where nobody knows the target."""
+        return () if self._backend is None else limits_of(self._backend, table)
+
     def report(self) -> LoadReport:
         """Return what was done so far."""
         return LoadReport(
-            tuple(self.reports[table.name] for table in self.source.tables),
+            tuple(self.reports.values()),
             tuple(self.troubles),
             tuple(self.source.notes),
             verify=self.options.verify,
@@ -117,38 +116,37 @@ class Load(Transfer):
         options: LoadOptions,
         samples: Sequence[SearchSample] = (),
     ) -> None:
-        super().__init__(source, options)
+        super().__init__(source, options, target.backend)
         self.target, self.samples = target, samples
+        self._orphans_before: frozenset[Orphan] = frozenset()
 
     @property
     def backend(self) -> Backend:
         """That of the target."""
         return self.target.backend
 
-    def check_empty(self, connection: Connection) -> None:
-        """Refuse a target that holds rows, or take them away, as it was asked for."""
-        filled = [t for t in self.source.tables if _holds_rows(connection, t)]
+    def look_for_rows(self, connection: Connection) -> None:
+        """Refuse a target that holds rows, if it was not asked for otherwise."""
         if self.options.existing == "truncate":
-            for table in reversed(filled):
-                connection.execute(sa.delete(table.target))
-        elif filled and self.options.existing == "refuse":
-            names = ", ".join(table.name for table in filled)
-            raise TransferError(
-                f"the target holds rows already, in {names}: expected empty tables; choose to "
-                "upsert, to truncate or to resume",
-                table=filled[0].name,
-            )
+            refuse_references(connection, self.source.tables)
+        elif self.options.existing == "refuse":
+            refuse_rows(connection, self.source.tables)
+        else:
+            self._orphans_before = Orphans(connection, self.backend, self.source.tables).known()
 
     def write_all(self, connection: Connection) -> None:
         """Write every table."""
-        upserts = Upserts(connection) if self.options.existing == "upsert" else None
+        upserts = Upserts(connection, self.backend) if self.options.existing == "upsert" else None
         for table in self.source.tables:
             insert = inserting(connection, self.backend, table)
             write = upserts.writer(table) if upserts else insert
             self.write_table(table, attempting(connection, self.backend, write))
 
     def remove_orphans(self, connection: Connection) -> None:
-        """Take out what lost its parent, or never had one."""
+        """Take out what lost its parent, or never had one.
+
+        An upsert may have put such a row in the place of a good one, and stops.
+        """
 
         def report(table: TableTransfer, row: Sequence[Any], reason: str) -> None:
             key = key_text(table.key, [row[position] for position in table.key_positions])
@@ -160,7 +158,14 @@ class Load(Transfer):
                 before, written=before.written - 1, rejected=before.rejected + 1
             )
 
-        remove_orphans(connection, self.source.tables, report)
+        orphans = Orphans(connection, self.backend, self.source.tables)
+        if self.options.existing != "upsert":
+            orphans.remove(report)
+            return
+        before = sum(trouble.rows for trouble in self.troubles)
+        orphans.report_others(self._orphans_before, report)
+        if sum(trouble.rows for trouble in self.troubles) > before:
+            raise IncompleteLoadError(self.report())
 
     def verify(self, connection: Connection) -> LoadReport:
         """Compare what stands in the target with what was read."""
@@ -169,8 +174,8 @@ class Load(Transfer):
             for table in self.source.tables:
                 self.meter.step("verify", table.name)
                 self.reports[table.name] = self._verified(connection, table)
-        if self.options.verify == "full":
-            searches = compare_searches(connection, self.samples)
+        if self.options.verify == "full" and self.options.existing != "upsert":
+            searches = compare_searches(connection, self.backend, self.samples)
         return replace(self.report(), searches=searches)
 
     def _verified(self, connection: Connection, table: TableTransfer) -> TableReport:
@@ -185,12 +190,15 @@ class Load(Transfer):
         return replace(report, source=read, target=found, matches=read == found)
 
 
-def load_at_once(load: Load, connection: Connection, metadata: Sequence[sa.MetaData]) -> LoadReport:
+def load_at_once(load: Load, connection: Connection, schema: Schema) -> LoadReport:
     """Load within the transaction of `connection`; an error means that it is to be undone."""
     load.backend.take_time(connection)
-    load.check_empty(connection)
+    load.look_for_rows(connection)
+    forget(connection)
     tables = [table.target for table in load.source.tables]
-    with loading(load, connection, tables, metadata):
+    with loading(load, connection, tables, schema):
+        if load.options.existing == "truncate":
+            empty(connection, load.source.tables)
         load.write_all(connection)
         load.remove_orphans(connection)
         load.source.finish()
@@ -199,28 +207,22 @@ def load_at_once(load: Load, connection: Connection, metadata: Sequence[sa.MetaD
         load.meter.step("index")
     load.backend.reset_identities(connection, tables)
     report = load.verify(connection)
-    arrived = replace(report, troubles=())
-    if not arrived.is_complete:
+    if not all(table.matches for table in report.tables):
         raise IncompleteLoadError(report)
+    load.rejects.flush()
     return report
 
 
 @contextmanager
 def loading(
-    load: Load, connection: Connection, tables: Sequence[sa.Table], metadata: Sequence[sa.MetaData]
+    load: Load, connection: Connection, tables: Sequence[sa.Table], schema: Schema
 ) -> Iterator[None]:
     """Make many rows fast to load; a few more rows are better indexed as they come."""
     if load.options.existing == "upsert":
         yield
+        schema.finish(connection)
         return
-    names = {(table.name, table.schema) for table in tables}
-    definitions = [
-        index.definition
-        for each in metadata
-        for index in search_indexes(each)
-        if (index.table.name, index.table.schema) in names
-    ]
-    with load.backend.loading(connection, tables, definitions):
+    with schema.loading(connection, load.backend, tables):
         yield
 
 
@@ -228,19 +230,19 @@ def load(
     target: Datastore,
     source: Source,
     options: LoadOptions,
-    metadata: Sequence[sa.MetaData],
+    schema: Schema,
     samples: Sequence[SearchSample] = (),
 ) -> LoadReport:
-    """Load all of `source` into `target`, whose schema is upgraded first.
+    """Load all of `source` into `target`, whose tables `schema` sees to.
 
     Raises `IncompleteLoadError`, a `TransferError`, where a row cannot be taken and `on_error` is
     "stop", or where what arrived is not what was sent; nothing is changed then.
     """
     work = Load(target, source, options, samples)
     try:
-        with translated(target.backend), migrate.upgraded(target.engine, target.metadata) as there:
-            create_missing(there, source.tables, metadata)
-            report = load_at_once(work, there, metadata)
+        with translated(target.backend), schema.changing(target) as there:
+            schema.create(there, source.tables)
+            report = load_at_once(work, there, schema)
     finally:
         work.rejects.close()
     work.meter.step("optimize")
@@ -248,34 +250,13 @@ def load(
     return replace(report, seconds=work.meter.seconds)
 
 
-def rehearse(source: Source, options: LoadOptions) -> LoadReport:
-    """Read everything and check each value; what the database would say of it stays unknown."""
-    work = Transfer(source, options)
+def rehearse(source: Source, options: LoadOptions, backend: Backend | None = None) -> LoadReport:
+    """Read everything and check each value; what the database would say of rows stays unknown."""
+    work = Transfer(source, options, backend)
     for table in source.tables:
         work.write_table(table, lambda _: None)
     source.finish()
     return work.report()
-
-
-def create_missing(
-    connection: Connection, tables: Sequence[TableTransfer], metadata: Sequence[sa.MetaData]
-) -> None:
-    """Create the tables that no migration of ours makes: those of the host."""
-    present = set(sa.inspect(connection).get_table_names())
-    wanted = {table.name for table in tables if table.target.schema is None} - present
-    for each in metadata:
-        missing = [table for name, table in each.tables.items() if name in wanted]
-        each.create_all(connection, tables=missing, checkfirst=True)
-
-
-def as_written(table: TableTransfer) -> TableTransfer:
-    """Return a table to be read where it was written to."""
-    return replace(table, source=table.target)
-
-
-def _holds_rows(connection: Connection, table: TableTransfer) -> bool:
-    first = sa.select(sa.literal(1)).select_from(table.target).limit(1)
-    return connection.execute(first).first() is not None
 
 
 def size_of(values: Values) -> int:

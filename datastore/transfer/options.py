@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from datastore.errors import ConfigurationError
+from datastore.reading import ROWS
 from datastore.transfer.progress import Progress
 
 #: What to do with rows that are there before.
@@ -30,6 +31,7 @@ class LoadOptions:
       "quarantine" writes those rows to the file `rejects` as well.
     - `verify`: "full" compares each value, by digests, and a sample of searches; "count" counts.
     - `dry_run`: read and check everything, write nothing.
+    - `batch_rows`: the most rows that are read, and with `resume` committed, at a time.
     """
 
     existing: Existing = "refuse"
@@ -38,6 +40,7 @@ class LoadOptions:
     rejects: Path | None = None
     verify: Verify = "full"
     dry_run: bool = False
+    batch_rows: int = ROWS
     progress: Callable[[Progress], None] | None = None
 
     def __post_init__(self) -> None:
@@ -48,5 +51,7 @@ class LoadOptions:
             raise ConfigurationError(
                 "rejects: expected a file with on_error=quarantine, and only then"
             )
+        if self.batch_rows < 1:
+            raise ConfigurationError("batch_rows: expected at least 1")
         if self.resume and self.existing != "refuse":
             raise ConfigurationError("resume: it cannot be used together with upsert or truncate")

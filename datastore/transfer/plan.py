@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.engine import Dialect
 
-from datastore.errors import TransferError
-from datastore.kinds import Kind, kind_of
-from datastore.types import PortableType
+from datastore.errors import DatastoreError, TransferError
+from datastore.kinds import Kind
+from datastore.transfer.stored import as_stored, common_kind
 
 
 @dataclass(frozen=True)
 class TableTransfer:
     """One table on its way: as it is read and as it is written.
 
-    Both have the columns named in `columns`; what their values are is said by the table that is
-    written.
+    Both have the columns named in `columns`. What their values are is said by the table that is
+    written, unless `given_kinds` has it.
     """
 
     source: sa.Table
     target: sa.Table
     columns: tuple[str, ...]
+    given_kinds: tuple[Kind[Any], ...] | None = None
 
     @property
     def name(self) -> str:
@@ -35,7 +36,17 @@ class TableTransfer:
     @cached_property
     def kinds(self) -> tuple[Kind[Any], ...]:
         """The kind of each column's values."""
-        return tuple(_kind(self.target.c[name]) for name in self.columns)
+        return self.given_kinds or tuple(kind_of_column(each) for each in self.target_columns)
+
+    @cached_property
+    def source_columns(self) -> tuple[sa.Column[Any], ...]:
+        """The columns that are read."""
+        return _columns(self.source, self.columns)
+
+    @cached_property
+    def target_columns(self) -> tuple[sa.Column[Any], ...]:
+        """The columns that are written."""
+        return _columns(self.target, self.columns)
 
     @cached_property
     def key(self) -> tuple[str, ...]:
@@ -48,46 +59,48 @@ class TableTransfer:
         return tuple(self.columns.index(name) for name in self.key)
 
 
-def _kind(column: sa.Column[Any]) -> Kind[Any]:
+def as_written(table: TableTransfer) -> TableTransfer:
+    """Return a table to be read where it was written to."""
+    return replace(table, source=table.target)
+
+
+def _columns(table: sa.Table, names: Sequence[str]) -> tuple[sa.Column[Any], ...]:
+    by_name = {column.name: column for column in table.columns}  # their keys may be others
+    return tuple(by_name[name] for name in names)
+
+
+def kind_of_column(column: sa.Column[Any], dialects: Sequence[Dialect] = ()) -> Kind[Any]:
+    """Return the kind of a column's values; raise `TransferError` where they cannot be moved."""
     try:
-        return kind_of(column.type)
-    except Exception as error:
+        return common_kind(column.type, dialects)
+    except DatastoreError as error:
         message = f"table {column.table.name}, column {column.name}: {error}"
         raise TransferError(message, table=column.table.name) from error
 
 
-def plan(metadata: Iterable[sa.MetaData], present: Collection[str]) -> list[TableTransfer]:
-    """Return the tables of `metadata` that are `present`, parents before their children."""
-    tables: dict[str, sa.Table] = {}
-    for each in metadata:
-        for table in in_order(as_stored(each).tables.values()):
-            tables.setdefault(table.fullname, table)
-    chosen = (table for name, table in tables.items() if name in present)
-    return [TableTransfer(table, table, stored_columns(table)) for table in chosen]
+def plan(
+    metadata: Iterable[sa.MetaData],
+    present: Collection[str],
+    source: Dialect | None = None,
+    target: Dialect | None = None,
+) -> list[TableTransfer]:
+    """Return the tables of `metadata` that are `present`, parents before their children.
 
-
-def as_stored(metadata: sa.MetaData) -> sa.MetaData:
-    """Return metadata whose columns have the types of what is stored.
-
-    A host's own `TypeDecorator` makes other Python values of it, perhaps the same for different
-    ones, and is no business of ours.
+    The dialects are those that they are read and written by, as far as they are known.
     """
-    foreign = [
-        column for table in metadata.tables.values() for column in table.c if _is_foreign(column)
-    ]
-    if not foreign:
-        return metadata
-    stored = sa.MetaData()
-    for table in metadata.tables.values():
-        table.to_metadata(stored)
-    for column in foreign:
-        type_: Any = column.type
-        stored.tables[column.table.fullname].c[column.name].type = type_.impl_instance
-    return stored
-
-
-def _is_foreign(column: sa.Column[Any]) -> bool:
-    return isinstance(column.type, TypeDecorator) and not isinstance(column.type, PortableType)
+    ends = source or target, target or source
+    dialects = [dialect for dialect in ends if dialect is not None]
+    tables: dict[str, TableTransfer] = {}
+    for each in metadata:
+        read, written = as_stored(each, dialects), as_stored(each, dialects[::-1])
+        for name, table in each.tables.items():
+            columns = stored_columns(table)
+            kinds = tuple(kind_of_column(c, dialects) for c in _columns(table, columns))
+            moved = TableTransfer(read.tables[name], written.tables[name], columns, kinds)
+            if name in present:
+                tables.setdefault(name, moved)
+    ordered = in_order(table.target for table in tables.values())
+    return [tables[table.fullname] for table in ordered]
 
 
 def stored_columns(table: sa.Table) -> tuple[str, ...]:

@@ -15,11 +15,16 @@ from datastore.transfer.plan import TableTransfer
 
 
 class Rejects:
-    """Writes rows with the reason; the file is made (mode 0600) with the first of them."""
+    """Writes rows with the reason; the file is made (mode 0600) with the first of them.
 
-    def __init__(self, path: Path | None) -> None:
+    One that is there is refused, unless it is that of a load which goes on.
+    """
+
+    def __init__(self, path: Path | None, *, goes_on: bool = False) -> None:
         self._path = path
         self._file: IO[str] | None = None
+        if path is not None and not goes_on and path.exists():
+            raise TransferError(f"the file {path} exists: expected a new one for rejected rows")
 
     def add(
         self, table: TableTransfer, row: Sequence[Any], column: str | None, reason: str
@@ -42,6 +47,12 @@ class Rejects:
                 raise TransferError(f"the file {path} cannot be made: {error.strerror}") from error
             self._file = os.fdopen(descriptor, "a", encoding="ascii")
         return self._file
+
+    def flush(self) -> None:
+        """See to it that what was written is in the file before anything is committed."""
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""

@@ -6,7 +6,7 @@ kept up to date row by row, since anybody may search meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from datastore import migrate
 from datastore.backends.base import Access
 from datastore.engine import access_engine
 from datastore.errors import TransferError
@@ -26,55 +25,52 @@ from datastore.transfer.equivalence import SearchSample
 from datastore.transfer.loading import (
     IncompleteLoadError,
     Load,
-    as_written,
-    create_missing,
     size_of,
 )
 from datastore.transfer.options import LoadOptions
-from datastore.transfer.plan import TableTransfer
+from datastore.transfer.plan import TableTransfer, as_written
 from datastore.transfer.prefetching import prefetched
 from datastore.transfer.report import LoadReport, TableReport
+from datastore.transfer.schemas import Schema
 from datastore.transfer.source import DatabaseSource, Position, Source, snapshot
+from datastore.transfer.steps import forget, is_under_way, steps
 from datastore.transfer.verification import digest_of
 from datastore.transfer.writing import TableWriter, attempting, inserting
 from datastore.translation import translated
-from datastore.types import JSONDocument, Text
 
-_metadata = sa.MetaData()
-#: How far each table went. `sum` is that of the digest of the rows that were written.
-steps = sa.Table(
-    "datastore_transfer",
-    _metadata,
-    sa.Column("table_name", Text(), primary_key=True),
-    sa.Column("source", Text(), nullable=False),
-    sa.Column("read", sa.BigInteger(), nullable=False),
-    sa.Column("written", sa.BigInteger(), nullable=False),
-    sa.Column("key", JSONDocument(), nullable=False),
-    sa.Column("sum", Text(), nullable=False),
-    sa.Column("done", sa.Boolean(), nullable=False),
-)
+_STOPPED = "the load has stopped; what was committed stays, and --resume goes on from there"
 
 
 class SteppedLoad(Load):
     """A load whose batches are committed one by one."""
 
-    def run(self, metadata: Sequence[sa.MetaData]) -> LoadReport:
+    def __init__(
+        self,
+        target: Datastore,
+        source: Source,
+        options: LoadOptions,
+        samples: Sequence[SearchSample] = (),
+    ) -> None:
+        super().__init__(target, source, options, samples)
+        self._begun_before: list[TableTransfer] = []
+
+    def run(self, schema: Schema) -> LoadReport:
         """Go on from where the last one ended, to the end."""
         _refuse_cycles(self.source.tables)
-        with self._changing() as connection:
-            create_missing(connection, self.source.tables, metadata)
+        with self._changing(schema) as connection:
+            schema.create(connection, self.source.tables)
             steps.create(connection, checkfirst=True)
             self._begin(connection)
         for table in self.source.tables:
             self._load_table(table)
         self.source.finish()
-        return self._end()
+        return self._end(schema)
 
     @contextmanager
-    def _changing(self) -> Iterator[Connection]:
+    def _changing(self, schema: Schema) -> Iterator[Connection]:
         with (
             translated(self.backend),
-            migrate.upgraded(self.target.engine, self.target.metadata) as c,
+            schema.changing(self.target) as c,
         ):
             self.backend.take_time(c)
             yield c
@@ -92,11 +88,11 @@ class SteppedLoad(Load):
         if connection.execute(others.limit(1)).first() is not None:
             raise TransferError(
                 "the target is in the midst of a load from another source: resume that one, or "
-                "empty the target"
+                "begin again with --truncate"
             )
         known = set(connection.execute(sa.select(steps.c.table_name)).scalars())
         if not known:
-            self.check_empty(connection)
+            self.look_for_rows(connection)
         fresh = {"source": self.source.identity, "read": 0, "written": 0, "sum": "0", "done": False}
         for table in self.source.tables:
             if table.name not in known:
@@ -109,55 +105,58 @@ class SteppedLoad(Load):
 
     def _load_table(self, table: TableTransfer) -> None:
         step = self._step(table)
-        added = DigestSum(table.kinds, step.written, int(step.sum, 16))
-        self.digests[table.name] = added
-        self.reports[table.name] = TableReport(table.name, step.read, step.written)
+        self.digests[table.name] = DigestSum(table.kinds, step.written, int(step.sum, 16))
+        self.reports[table.name] = TableReport(
+            table.name, step.read, step.written, step.read - step.written
+        )
         self.meter.rows += step.read
+        if step.read:
+            self._begun_before.append(table)
         if step.done:
             return
-        position = Position(step.read, _key_of(table, step.key)) if table.key else None
-        if position is None:
-            self._load_batches(table, list(self.source.batches(table, None)), done=True)
+        if not table.key:  # no row says how far it went: all of them or none
+            self._load_batches(table, prefetched(self.source.batches(table, None)), done=True)
             return
+        position = Position(step.read, _key_of(table, step.key))
         for batch in prefetched(self.source.batches(table, position)):
             self._load_batches(table, [batch])
         self._load_batches(table, [], done=True)
 
     def _load_batches(
-        self, table: TableTransfer, batches: Sequence[Batch], done: bool = False
+        self, table: TableTransfer, batches: Iterable[Batch], done: bool = False
     ) -> None:
         """Write batches, and how far that goes, in one transaction."""
-        report, began = self.reports[table.name], self.meter.seconds
         with self._writing() as connection:
             write = attempting(connection, self.backend, inserting(connection, self.backend, table))
-            writer = TableWriter(table, self.troubles, self.rejects, write)
+            writer = TableWriter(table, self.troubles, self.rejects, write, self.limits(table))
             key: Any = None
+            began = self.meter.seconds
             for batch in batches:
                 taken = writer.write(batch, partial(self.source.line, batch))
                 self.digests[table.name].add(taken)
-                key = [batch.values[position][-1] for position in table.key_positions]
-                self.meter.add(table.name, len(batch), size_of(batch.values))
+                key = _last_key(table, batch) or key
+                self._count(table, batch, len(taken[0]))
             if self.troubles and self.options.on_error == "stop":
-                raise TransferError("; ".join(map(str, self.troubles)), table=table.name)
-            report = replace(
-                report,
-                read=report.read + sum(map(len, batches)),
-                written=report.written + writer.written,
-                rejected=report.rejected + writer.rejected,
-                bytes=report.bytes + sum(size_of(batch.values) for batch in batches),
-                seconds=report.seconds + self.meter.seconds - began,
-            )
-            self._note(connection, table, report, key, done)
-        self.reports[table.name] = report
+                raise IncompleteLoadError(self.report(), _STOPPED)
+            self.rejects.flush()
+            self._note(connection, table, key, done)
+        report = self.reports[table.name]
+        elapsed = report.seconds + self.meter.seconds - began
+        self.reports[table.name] = replace(report, seconds=elapsed)
 
-    def _note(
-        self,
-        connection: Connection,
-        table: TableTransfer,
-        report: TableReport,
-        key: Any,
-        done: bool,
-    ) -> None:
+    def _count(self, table: TableTransfer, batch: Batch, taken: int) -> None:
+        before, size = self.reports[table.name], size_of(batch.values)
+        self.meter.add(table.name, len(batch), size)
+        self.reports[table.name] = replace(
+            before,
+            read=before.read + len(batch),
+            written=before.written + taken,
+            rejected=before.rejected + len(batch) - taken,
+            bytes=before.bytes + size,
+        )
+
+    def _note(self, connection: Connection, table: TableTransfer, key: Any, done: bool) -> None:
+        report = self.reports[table.name]
         values: dict[str, Any] = {
             "read": report.read,
             "written": report.written,
@@ -165,26 +164,46 @@ class SteppedLoad(Load):
             "done": done,
         }
         if key is not None:
-            values["key"] = _key_as_json(table, key)
+            values["key"] = key
         connection.execute(
             sa.update(steps).where(steps.c.table_name == table.name).values(**values)
         )
 
-    def _end(self) -> LoadReport:
-        with self._changing() as connection:
+    def _end(self, schema: Schema) -> LoadReport:
+        self._refuse_changes()
+        with self._changing(schema) as connection:
+            schema.finish(connection)
             self.backend.reset_identities(connection, [t.target for t in self.source.tables])
             report = self.verify(connection)
-            if not replace(report, troubles=()).is_complete:
+            if not all(table.matches for table in report.tables):
                 raise IncompleteLoadError(report, "the load is not right")
-            steps.drop(connection)
+            forget(connection)
         return report
+
+    def _refuse_changes(self) -> None:
+        """Raise `TransferError` if rows that an earlier run read are others by now."""
+        if self.options.verify == "none" or not isinstance(self.source, DatabaseSource):
+            return  # the identity of a file is that of its content
+        for table in self._begun_before:
+            report = self.reports[table.name]
+            changed = self.source.count(table) != report.read
+            if not changed and not report.rejected and self.options.verify == "full":
+                self.meter.step("verify", table.name)
+                read = self.digests[table.name].result()
+                changed = digest_of(self.source, table) != read
+            if changed:
+                raise TransferError(
+                    f"table {table.name} of the source has changed since the load began: load "
+                    "again from the beginning, with --truncate",
+                    table=table.name,
+                )
 
 
 def load_in_steps(
     target: Datastore,
     source: Source,
     options: LoadOptions,
-    metadata: Sequence[sa.MetaData],
+    schema: Schema,
     samples: Sequence[SearchSample] = (),
 ) -> LoadReport:
     """Load with commits in between; called again after an interruption, go on from there.
@@ -196,7 +215,7 @@ def load_in_steps(
         return report
     work = SteppedLoad(target, source, options, samples)
     try:
-        report = work.run(metadata)
+        report = work.run(schema)
     finally:
         work.rejects.close()
     work.meter.step("optimize")
@@ -208,7 +227,8 @@ def _nothing_to_do(target: Datastore, source: Source, options: LoadOptions) -> L
     """Return a report if no load is under way, and the target holds the very rows of the source."""
     with snapshot(target) as connection:
         present = set(sa.inspect(connection).get_table_names())
-        if steps.name in present or not {table.target.name for table in source.tables} <= present:
+        wanted = {table.target.name for table in source.tables}
+        if is_under_way(connection) or not wanted <= present:
             return None
         there = DatabaseSource(connection, target.backend, [as_written(t) for t in source.tables])
         if not any(there.count(table) for table in there.tables):
@@ -224,18 +244,28 @@ def _nothing_to_do(target: Datastore, source: Source, options: LoadOptions) -> L
 
 
 def _refuse_cycles(tables: Sequence[TableTransfer]) -> None:
-    before: set[str] = set()
-    for table in tables:
-        before.add(table.target.fullname)
+    """Raise `TransferError` where a row may refer to one that a later step brings."""
+    places = {table.target.fullname: place for place, table in enumerate(tables)}
+    for place, table in enumerate(tables):
         for key in table.target.foreign_key_constraints:
-            parent = key.referred_table.fullname
-            later = {each.target.fullname for each in tables} - before
-            if parent in later or parent == table.target.fullname:
+            if places.get(key.referred_table.fullname, -1) >= place:
                 raise TransferError(
-                    f"tables {table.name} and {parent} refer to each other, so that they cannot "
-                    "be loaded in steps: load without --resume",
+                    f"rows of table {table.name} refer to rows of {key.referred_table.fullname} "
+                    "that may come after them, so that it cannot be loaded in steps: load without "
+                    "--resume",
                     table=table.name,
                 )
+
+
+def _last_key(table: TableTransfer, batch: Batch) -> list[Any] | None:
+    """Return the primary key of the last row that has one, as JSON."""
+    wrong = {(each.row, each.column) for each in batch.unreadable}
+    for row in range(len(batch) - 1, -1, -1):
+        places = [(row, column) for column in table.key_positions]
+        values = [batch.values[column][row] for column in table.key_positions]
+        if wrong.isdisjoint(places) and None not in values:
+            return _key_as_json(table, values)
+    return None
 
 
 def _key_as_json(table: TableTransfer, key: Sequence[Any]) -> list[Any]:

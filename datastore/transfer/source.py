@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from datastore.backends.base import Access, Backend
 from datastore.engine import access_engine
-from datastore.reading import Batch, TableReading
+from datastore.reading import ROWS, Batch, TableReading
 from datastore.store import Datastore
 from datastore.transfer.plan import TableTransfer
 from datastore.translation import translated
@@ -65,11 +65,13 @@ class DatabaseSource:
         backend: Backend,
         tables: Sequence[TableTransfer],
         identity: str = "",
+        batch_rows: int = ROWS,
     ) -> None:
         self._connection = connection
         self._backend = backend
         self.tables = tables
         self.identity = identity
+        self._batch_rows = batch_rows
 
     def count(self, table: TableTransfer) -> int:
         """Count the rows."""
@@ -78,9 +80,10 @@ class DatabaseSource:
 
     def batches(self, table: TableTransfer, position: Position | None) -> Iterator[Batch]:
         """Read rows as they are stored, by their primary key if there is a position."""
-        columns = tuple(table.source.c[name] for name in table.columns)
         after = None if position is None else position.key
-        reading = TableReading(table.source, columns, table.kinds, after)
+        reading = TableReading(
+            table.source, table.source_columns, table.kinds, after, self._batch_rows
+        )
         return self._backend.read(self._connection, reading)
 
     def line(self, batch: Batch, row: int) -> None:

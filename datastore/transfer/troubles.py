@@ -67,8 +67,13 @@ class Troubles:
 def key_text(columns: Sequence[str], values: Sequence[Any]) -> str:
     """Return the key of a row for people, such as `id=7`."""
     return ", ".join(
-        f"{column}={_shortened(repr(value))}" for column, value in zip(columns, values, strict=True)
+        f"{column}={_shortened(_written(value))}"
+        for column, value in zip(columns, values, strict=True)
     )
+
+
+def _written(value: Any) -> str:
+    return repr(value) if isinstance(value, str | bytes | int | None) else str(value)
 
 
 def _shortened(text: str) -> str:

@@ -8,14 +8,16 @@ numbers that they have in the target, and what refers to them is led there.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from datastore.backends.base import Backend
 from datastore.bulk import Values
 from datastore.errors import TransferError
+from datastore.reading import TableReading
 from datastore.sql import upsert
 from datastore.transfer.digest import DigestSum
 from datastore.transfer.plan import TableTransfer
@@ -28,8 +30,8 @@ ROWS = 200
 class Upserts:
     """Upserts into several tables, parents first."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, backend: Backend) -> None:
+        self._connection, self._backend = connection, backend
         #: For each table the numbers of rows that are others in the target, in memory: a number
         #: that is the same on both sides takes no place.
         self._numbers: dict[str, dict[Any, Any]] = defaultdict(dict)
@@ -47,14 +49,14 @@ class Upserts:
         given = self._led(table, values)
         number, key = number_and_key(table)
         columns = [name for name in table.columns if name != number]
-        target = table.target
+        targets = dict(zip(table.columns, table.target_columns, strict=True))
         statement = upsert(
-            target,
-            key=[target.c[name] for name in key],
-            update=[target.c[name] for name in columns if name not in key],
+            table.target,
+            key=[targets[name] for name in key],
+            update=[targets[name] for name in columns if name not in key],
         )
         rows = [dict(zip(table.columns, row, strict=True)) for row in zip(*given, strict=True)]
-        parameters = [{name: row[name] for name in columns} for row in rows]
+        parameters = [{targets[name].key: row[name] for name in columns} for row in rows]
         self._connection.execute(statement, parameters)
         for start in range(0, len(rows), ROWS):
             self._settle(table, rows[start : start + ROWS])
@@ -75,16 +77,26 @@ class Upserts:
         """Read what was written, remember its numbers, and compare the rest."""
         number, key = number_and_key(table)
         by_key = {tuple(row[name] for name in key): row for row in rows}  # the last one wins
-        columns = [table.target.c[name] for name in table.columns]
-        keys = sa.tuple_(*(table.target.c[name] for name in key))
-        found = self._connection.execute(sa.select(*columns).where(keys.in_(list(by_key))))
-        there = {tuple(row[name] for name in key): dict(row) for row in found.mappings()}
+        there = {tuple(row[name] for name in key): row for row in self._there(table, key, by_key)}
         if number is not None:
             self._remember(table, number, by_key, there)
         if _digest(table, by_key, number) != _digest(table, there, number):
             raise TransferError(
                 f"table {table.name}: what was written is not what was read", table=table.name
             )
+
+    def _there(
+        self, table: TableTransfer, key: Sequence[str], keys: Iterable[tuple[Any, ...]]
+    ) -> Iterator[dict[str, Any]]:
+        """Read rows as they are stored, which types of the host's may show otherwise."""
+        names = [table.target_columns[table.columns.index(name)] for name in key]
+        which = sa.or_(
+            *(sa.and_(*(c == v for c, v in zip(names, each, strict=True))) for each in keys)
+        )
+        reading = TableReading(table.target, table.target_columns, table.kinds, where=which)
+        for batch in self._backend.read(self._connection, reading):
+            for row in zip(*batch.values, strict=True):
+                yield dict(zip(table.columns, row, strict=True))
 
     def _remember(
         self,

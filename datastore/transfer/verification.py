@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from zlib import crc32
 
 from datastore.errors import TransferError
+from datastore.kinds import framed
+from datastore.reading import Batch
 from datastore.transfer.digest import MODULUS, DigestSum, TableDigest, row_hashes
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.prefetching import prefetched
 from datastore.transfer.source import Source
 from datastore.transfer.troubles import EXAMPLES, key_text
 
-#: Keys are told apart in so many groups at first, so that only those of groups that differ need be
-#: kept in memory.
-GROUPS = 4096
+#: Rows are told apart by their keys in so many groups at first, so that those of groups that differ
+#: need be kept in memory, and of so many groups at most.
+GROUPS, SEARCHED = 4096, 64
 
 
 @dataclass(frozen=True)
 class Difference:
     """Rows of a table that one side has and the other has not, or has otherwise.
 
-    Each holds the keys of the first few, in the order of their text.
+    Each holds the keys of some of them, in the order of their text.
     """
 
     table: str
@@ -33,26 +34,46 @@ class Difference:
     changed: tuple[str, ...] = ()
 
 
+@dataclass
+class GroupedSum:
+    """The digest of a table, and of each group of its rows."""
+
+    rows: int = 0
+    sums: list[int] = field(default_factory=lambda: [0] * GROUPS)
+
+    def result(self) -> TableDigest:
+        """Return what the groups add up to."""
+        return TableDigest(self.rows, f"{sum(self.sums) % MODULUS:064x}")
+
+
 def digest_of(source: Source, table: TableTransfer) -> TableDigest:
     """Add up the rows of a table; raise `TransferError` for a value that is not of its kind."""
     added = DigestSum(table.kinds)
-    for batch in prefetched(source.batches(table, None)):
-        for each in batch.unreadable[:1]:
-            column = table.columns[each.column]
-            row = [column[each.row] for column in batch.values]
-            key = key_text(table.key, [row[position] for position in table.key_positions])
-            message = f"table {table.name}, column {column} ({key}): {each.reason}"
-            raise TransferError(message, table=table.name, key=key)
+    for batch in _readable(source, table):
         added.add(batch.values)
     return added.result()
 
 
-def difference(table: TableTransfer, left: Source, right: Source) -> Difference:
-    """Find the rows that differ: first the groups, then, of those alone, the rows."""
-    groups = _sums(table, left), _sums(table, right)
-    differing = {number for number in range(GROUPS) if groups[0][number] != groups[1][number]}
-    theirs, ours = (_rows_of(table, side, differing) for side in (left, right))
-    missing, extra = theirs - ours, ours - theirs
+def grouped(source: Source, table: TableTransfer) -> GroupedSum:
+    """Add up the rows of a table as `digest_of` does, group by group."""
+    added = GroupedSum()
+    for batch in _readable(source, table):
+        hashes = list(row_hashes(table.kinds, batch.values))
+        added.rows += len(hashes)
+        for group, hashed in zip(_groups(table, batch, hashes), hashes, strict=True):
+            added.sums[group] += int.from_bytes(hashed, "big")
+    added.sums = [each % MODULUS for each in added.sums]
+    return added
+
+
+def difference(
+    table: TableTransfer, sides: tuple[Source, Source], sums: tuple[GroupedSum, GroupedSum]
+) -> Difference:
+    """Find rows that differ, among those of the groups that do."""
+    differing = (group for group in range(GROUPS) if sums[0].sums[group] != sums[1].sums[group])
+    searched = set(list(differing)[:SEARCHED])
+    one, other = (Counter(_rows_of(table, side, searched)) for side in sides)
+    missing, extra = one - other, other - one
     keys = {key for key, _ in missing} & {key for key, _ in extra}
     return Difference(
         table.name,
@@ -62,31 +83,35 @@ def difference(table: TableTransfer, left: Source, right: Source) -> Difference:
     )
 
 
-def _sums(table: TableTransfer, side: Source) -> list[int]:
-    sums = [0] * GROUPS
-    for key, hashed in _hashes(table, side):
-        group = _group(key)
-        sums[group] = (sums[group] + int.from_bytes(hashed, "big")) % MODULUS
-    return sums
+def _readable(source: Source, table: TableTransfer) -> Iterator[Batch]:
+    for batch in prefetched(source.batches(table, None)):
+        for each in batch.unreadable[:1]:
+            column = table.columns[each.column]
+            key = _key(table, batch, each.row)
+            message = f"table {table.name}, column {column} ({key}): {each.reason}"
+            raise TransferError(message, table=table.name, key=key)
+        yield batch
 
 
-def _rows_of(table: TableTransfer, side: Source, groups: set[int]) -> Counter[tuple[str, bytes]]:
-    return Counter(row for row in _hashes(table, side) if _group(row[0]) in groups)
+def _rows_of(table: TableTransfer, side: Source, groups: set[int]) -> Iterator[tuple[str, bytes]]:
+    """Yield key and hash of each row of some groups; without a key, the hash stands for it."""
+    for batch in _readable(side, table):
+        hashes = list(row_hashes(table.kinds, batch.values))
+        for row, group in enumerate(_groups(table, batch, hashes)):
+            if group in groups:
+                hashed = hashes[row]
+                yield _key(table, batch, row) or f"sha256 {hashed.hex()[:16]}", hashed
 
 
-def _group(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") % GROUPS
+def _groups(table: TableTransfer, batch: Batch, hashes: Sequence[bytes]) -> Iterable[int]:
+    keys = [framed(table.kinds[place], batch.values[place]) for place in table.key_positions]
+    rows = map(b"".join, zip(*keys, strict=True)) if keys else hashes
+    return (crc32(row) % GROUPS for row in rows)
 
 
-def _hashes(table: TableTransfer, side: Source) -> Iterator[tuple[str, bytes]]:
-    """Yield key and hash of each row; without a primary key the whole row is its key."""
-    for batch in side.batches(table, None):
-        columns = [batch.values[position] for position in table.key_positions]
-        for number, hashed in enumerate(row_hashes(table.kinds, batch.values)):
-            values = [column[number] for column in columns]
-            key = key_text(table.key, values) if values else f"sha256 {hashed.hex()[:16]}"
-            yield key, hashed
+def _key(table: TableTransfer, batch: Batch, row: int) -> str:
+    return key_text(table.key, [batch.values[place][row] for place in table.key_positions])
 
 
-def _first(keys: Any) -> tuple[str, ...]:
+def _first(keys: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(keys))[:EXAMPLES])

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from datastore.backends.base import Backend
 from datastore.bulk import ColumnwiseInsert, Values
 from datastore.errors import IntegrityError, InvalidValueError, TransferError
-from datastore.reading import Batch
+from datastore.reading import Batch, Unreadable
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.rejects import Rejects
 from datastore.transfer.troubles import Troubles, key_text
@@ -18,15 +18,24 @@ from datastore.translation import translated
 
 #: Writes rows, all or none; raises what the database says of them.
 Write: TypeAlias = Callable[[Values], None]
+#: Columns by their place, and what raises `InvalidValueError` for some values of theirs.
+Limits: TypeAlias = Sequence[tuple[int, Callable[[Any], None]]]
 #: Rows that the database refuses are looked for one by one, and no further than this.
 MOST_REFUSED = 10_000
+
+
+def limits_of(backend: Backend, table: TableTransfer) -> Limits:
+    """Return what the columns of the target do not hold as it is."""
+    checks = enumerate(backend.limit(column.type) for column in table.target_columns)
+    return [(place, check) for place, check in checks if check is not None]
 
 
 def inserting(connection: Connection, backend: Backend, table: TableTransfer) -> Write:
     """Return what inserts rows."""
 
     def insert(values: Values) -> None:
-        rows = ColumnwiseInsert(table.target, table.columns, values)
+        keys = [column.key for column in table.target_columns]
+        rows = ColumnwiseInsert(table.target, keys, values)
         backend.insert_many(connection, rows)
 
     return insert
@@ -46,16 +55,22 @@ class TableWriter:
     """Writes the rows of one table as far as they can be taken, and counts them."""
 
     def __init__(
-        self, table: TableTransfer, troubles: Troubles, rejects: Rejects, write: Write
+        self,
+        table: TableTransfer,
+        troubles: Troubles,
+        rejects: Rejects,
+        write: Write,
+        limits: Limits = (),
     ) -> None:
         self.table = table
         self._troubles, self._rejects = troubles, rejects
-        self._write = write
+        self._write, self._limits = write, limits
         self.written = self.rejected = 0
+        self._refused = 0
 
     def write(self, batch: Batch, line: Callable[[int], int | None]) -> Values:
         """Write what can be written, and return it; `line` tells where a row stands in a file."""
-        wrong = {each.row: each for each in reversed(batch.unreadable)}
+        wrong = {each.row: each for each in reversed([*batch.unreadable, *self._beyond(batch)])}
         for row, each in sorted(wrong.items()):
             column = self.table.columns[each.column]
             self._reject(row_of(batch.values, row), column, each.reason, line(row))
@@ -64,6 +79,18 @@ class TableWriter:
         taken = list(self._taken(values, rows, line)) if rows else []
         self.written += sum(len(part[0]) for part in taken)
         return _joined(taken, len(self.table.columns))
+
+    def _beyond(self, batch: Batch) -> Iterator[Unreadable]:
+        """Find values that the target would refuse, or store as others."""
+        unreadable = {(each.row, each.column) for each in batch.unreadable}
+        for column, check in self._limits:
+            for row, value in enumerate(batch.values[column]):
+                if value is None or (row, column) in unreadable:
+                    continue
+                try:
+                    check(value)
+                except InvalidValueError as error:
+                    yield Unreadable(row, column, str(error))
 
     def _taken(
         self, values: Values, rows: Sequence[int], line: Callable[[int], int | None]
@@ -74,6 +101,7 @@ class TableWriter:
         except (IntegrityError, InvalidValueError) as error:
             if len(rows) == 1:
                 self._reject(row_of(values, 0), None, str(error), line(rows[0]))
+                self._count_refused(str(error))
                 return
         else:
             yield values
@@ -89,7 +117,10 @@ class TableWriter:
         self._troubles.add(self.table.name, column, reason, key, line)
         self._rejects.add(self.table, row, column, reason)
         self.rejected += 1
-        if self.rejected == MOST_REFUSED and column is None:
+
+    def _count_refused(self, reason: str) -> None:
+        self._refused += 1
+        if self._refused == MOST_REFUSED:
             raise TransferError(
                 f"table {self.table.name}: the database refused {MOST_REFUSED:,} rows, and no more "
                 f"were tried; the last: {reason}",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.types import TypeEngine
 
 from datastore.backends.base import (
     Access,
@@ -31,6 +32,7 @@ from datastore.backends.postgresql.fallback import (
 )
 from datastore.backends.postgresql.hnsw import build_graphs
 from datastore.backends.postgresql.indexes import search_objects
+from datastore.backends.postgresql.limits import limit
 from datastore.backends.postgresql.liveness import replace_dead_connections
 from datastore.backends.postgresql.loading import reset_sequences, without_indexes
 from datastore.backends.postgresql.reading import read
@@ -167,6 +169,15 @@ class PostgreSQLBackend(Backend):
     def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
         """Read rows by COPY in its binary format."""
         return read(connection, reading)
+
+    def limit(self, type_: TypeEngine[Any]) -> Callable[[Any], None] | None:
+        """Look at the size that a type declares."""
+        return limit(type_)
+
+    def place(self, connection: Connection) -> Hashable:
+        """Ask the server, which may go by several names."""
+        which = "SELECT pg_postmaster_start_time(), current_database(), current_schema()"
+        return tuple(connection.exec_driver_sql(which).one())
 
     def take_time(self, connection: Connection) -> None:
         """Set the timeouts of this transaction to none."""

@@ -21,20 +21,21 @@ SELECT i.oid::regclass::text AS name, pg_get_indexdef(i.oid) AS definition,
 FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid JOIN pg_am AS a ON a.oid = i.relam
 JOIN pg_class AS t ON t.oid = x.indrelid
 WHERE x.indrelid = ANY (CAST(:tables AS text[])::regclass[]) AND NOT x.indisunique
-  AND x.indisvalid AND pg_has_role(t.relowner, 'USAGE')
+  AND x.indisvalid AND i.relkind = 'i' AND NOT i.relispartition AND pg_has_role(t.relowner, 'USAGE')
 ORDER BY i.oid""")
 _FOREIGN_KEYS = sa.text("""\
 SELECT c.conrelid::regclass::text AS table, quote_ident(c.conname) AS name,
-  pg_get_constraintdef(c.oid) AS definition
+  pg_get_constraintdef(c.oid) AS definition, obj_description(c.oid, 'pg_constraint') AS comment
 FROM pg_constraint AS c JOIN pg_class AS t ON t.oid = c.conrelid
 WHERE c.conrelid = ANY (CAST(:tables AS text[])::regclass[]) AND c.contype = 'f'
   AND c.conparentid = 0 AND pg_has_role(t.relowner, 'USAGE')
 ORDER BY c.oid""")
 _SEQUENCES = sa.text("""\
-SELECT a.attname AS column, pg_get_serial_sequence(:table, a.attname) AS sequence
+SELECT a.attname AS column, s.seqrelid::regclass::text AS sequence,
+  greatest(s.seqmin, pg_sequence_last_value(s.seqrelid) + 1) AS lowest, s.seqmax AS highest
 FROM pg_attribute AS a
-WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped
-  AND pg_get_serial_sequence(:table, a.attname) IS NOT NULL""")
+JOIN pg_sequence AS s ON s.seqrelid = pg_get_serial_sequence(:table, a.attname)::regclass
+WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped""")
 
 
 @contextmanager
@@ -52,26 +53,35 @@ def without_indexes(connection: Connection, tables: Sequence[sa.Table]) -> Itera
         _create(connection, index)
     for key in foreign_keys:
         _run(connection, f"ALTER TABLE {key.table} ADD CONSTRAINT {key.name} {key.definition}")
+        _comment(connection, f"CONSTRAINT {key.name} ON {key.table}", key.comment)
 
 
 def _create(connection: Connection, index: Any) -> None:
     if index.graph:
         return
     _run(connection, index.definition)
-    if index.comment is not None:
-        comment = index.comment.replace("'", "''")
-        _run(connection, f"COMMENT ON INDEX {index.name} IS '{comment}'")
+    _comment(connection, f"INDEX {index.name}", index.comment)
+
+
+def _comment(connection: Connection, what: str, comment: str | None) -> None:
+    if comment is not None:
+        quoted = comment.replace("'", "''")
+        _run(connection, f"COMMENT ON {what} IS '{quoted}'")
 
 
 def reset_sequences(connection: Connection, tables: Sequence[sa.Table]) -> None:
-    """Set the sequence behind each column of `tables` to the largest value that stands there."""
+    """Set the sequence behind each column of `tables` to the largest value that stands there.
+
+    No number is given out again, and none that a sequence cannot reach is asked of it.
+    """
     for table in tables:
         found = connection.execute(_SEQUENCES, {"table": _name(table, connection)}).all()
-        for column, sequence in found:
-            largest = sa.select(sa.func.max(table.c[column])).scalar_subquery()
+        columns = {column.name: column for column in table.columns}
+        for column, sequence, lowest, highest in found:
+            largest = sa.select(sa.func.max(columns[column])).scalar_subquery()
             connection.execute(
                 sa.select(sa.func.setval(sa.cast(sequence, sa.Text()), largest)).where(
-                    largest.is_not(None)
+                    largest.between(lowest, highest)
                 )
             )
 

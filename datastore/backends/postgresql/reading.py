@@ -6,16 +6,17 @@ rows that a cursor fetches; and vectors arrive as the bytes that they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from psycopg import DataError
-from psycopg.types.datetime import (
-    DateBinaryLoader,
-    TimestampBinaryLoader,
-    TimestamptzBinaryLoader,
-)
+from psycopg import ClientCursor, DataError
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format
+from psycopg.types.datetime import DateBinaryLoader, TimeBinaryLoader
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
@@ -54,46 +55,83 @@ _WIRES: dict[str, tuple[TypeEngine[Any], str]] = {
 
 
 class Unrepresentable(str):
-    """Stands for a value that Python has none for, by its text."""
+    """Stands for a value that Python has none for; says what is expected instead."""
 
 
-class _InstantLoader(TimestamptzBinaryLoader):
-    def load(self, data: Any) -> Any:
+_MOMENT = struct.Struct(">q")
+_INTERVAL = struct.Struct(">qii")
+#: What PostgreSQL counts microseconds from.
+_EPOCH = datetime(2000, 1, 1)
+
+
+class _TimestampLoader(Loader):
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> datetime | Unrepresentable:
         try:
-            return super().load(data)
-        except DataError:
-            return Unrepresentable("an instant")
+            return _EPOCH + timedelta(microseconds=_MOMENT.unpack(data)[0])
+        except OverflowError:
+            return Unrepresentable("a timestamp of the years 1 to 9999")
 
 
-class _TimestampLoader(TimestampBinaryLoader):
-    def load(self, data: Any) -> Any:
+class _InstantLoader(Loader):
+    """Gives UTC, whatever the time zone of the session."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> datetime | Unrepresentable:
         try:
-            return super().load(data)
-        except DataError:
-            return Unrepresentable("a timestamp")
+            moment = _EPOCH + timedelta(microseconds=_MOMENT.unpack(data)[0])
+        except OverflowError:
+            return Unrepresentable("an instant of the years 1 to 9999")
+        return moment.replace(tzinfo=UTC)
+
+
+class _IntervalLoader(Loader):
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> timedelta | Unrepresentable:
+        microseconds, days, months = _INTERVAL.unpack(data)
+        if months:
+            return Unrepresentable("an interval of days and seconds, without months")
+        try:
+            return timedelta(days=days, microseconds=microseconds)
+        except OverflowError:
+            return Unrepresentable("an interval of at most 999,999,999 days")
 
 
 class _DateLoader(DateBinaryLoader):
-    def load(self, data: Any) -> Any:
+    def load(self, data: Buffer) -> Any:
         try:
             return super().load(data)
         except DataError:
-            return Unrepresentable("a date")
+            return Unrepresentable("a date of the years 1 to 9999")
 
 
-_LOADERS = {"timestamptz": _InstantLoader, "timestamp": _TimestampLoader, "date": _DateLoader}
+class _TimeLoader(TimeBinaryLoader):
+    def load(self, data: Buffer) -> Any:
+        try:
+            return super().load(data)
+        except DataError:
+            return Unrepresentable("a time before 24:00")
+
+
+_LOADERS: Mapping[str, type[Loader]] = {
+    "timestamptz": _InstantLoader,
+    "timestamp": _TimestampLoader,
+    "date": _DateLoader,
+    "time": _TimeLoader,
+    "interval": _IntervalLoader,
+}
 
 
 def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
     """Read rows within the transaction of `connection`, which does nothing else meanwhile."""
     wires = [_wire(kind, connection) for kind in reading.kinds]
     columns = [sa.cast(column, w[0]) for column, w in zip(reading.columns, wires, strict=True)]
-    statement = reading.statement(*columns).compile(
-        connection, compile_kwargs={"literal_binds": True}
-    )
-    # psycopg doubles percent signs for parameters, which COPY has none of.
-    command = f"COPY ({str(statement).replace('%%', '%')}) TO STDOUT (FORMAT BINARY)"
     driver_connection: Any = connection.connection.driver_connection
+    query = _with_values(reading.statement(*columns), connection)
+    command = f"COPY ({query}) TO STDOUT (FORMAT BINARY)"
     with driver_connection.cursor() as cursor, refusals(connection):
         for name, loader in _LOADERS.items():
             cursor.adapters.register_loader(name, loader)
@@ -101,7 +139,24 @@ def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
             cursor.adapters.register_loader(REAL_ARRAY, RealArrayLoader)
         with cursor.copy(command) as copy:
             copy.set_types([name for _, name in wires])
-            yield from read_batches(copy.rows(), [_reader(kind) for kind in reading.kinds])
+            readers = [_reader(kind) for kind in reading.kinds]
+            yield from read_batches(copy.rows(), readers, reading.batch_rows)
+
+
+def _with_values(statement: sa.Select[Any], connection: Connection) -> str:
+    """Return SQL that holds the values of its parameters, which COPY takes none of."""
+    compiled = statement.compile(connection)
+    driver_connection: Any = connection.connection.driver_connection
+    values = {
+        compiled.bind_names[parameter]: _bound(parameter, connection)
+        for parameter in compiled.bind_names
+    }
+    return ClientCursor(driver_connection).mogrify(str(compiled), values)
+
+
+def _bound(parameter: sa.BindParameter[Any], connection: Connection) -> Any:
+    process = parameter.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
+    return parameter.value if process is None else process(parameter.value)
 
 
 def _wire(kind: Kind[Any], connection: Connection) -> tuple[TypeEngine[Any], str]:
@@ -127,7 +182,7 @@ def _reader(kind: Kind[Any]) -> Reader:
 def _representable(kind: Kind[Any]) -> Any:
     def read_one(value: Any) -> Any:
         if isinstance(value, Unrepresentable):
-            raise InvalidValueError(f"expected {value} of the years 1 to 9999")
+            raise InvalidValueError(f"expected {value}")
         return kind.check(value)
 
     return read_one

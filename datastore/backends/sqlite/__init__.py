@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.types import TypeEngine
 
 from datastore.backends.base import (
     Access,
@@ -42,6 +43,7 @@ from datastore.backends.sqlite.files import (
     remove_file,
 )
 from datastore.backends.sqlite.indexes import full_text_size, search_objects, vector_spaces
+from datastore.backends.sqlite.limits import limit
 from datastore.backends.sqlite.reading import read
 from datastore.backends.sqlite.statistics import vector_statistics
 from datastore.bulk import BulkInsert
@@ -188,6 +190,16 @@ class SQLiteBackend(Backend):
         if insert.is_plain(connection.dialect):
             return bulk.insert_many(connection, insert)
         return super().insert_many(connection, insert)
+
+    def limit(self, type_: TypeEngine[Any]) -> Callable[[Any], None] | None:
+        """Look at what becomes a float, or a time."""
+        return limit(type_)
+
+    def place(self, connection: Connection) -> Hashable:
+        """Look at the file itself, which may go by several names."""
+        databases = connection.exec_driver_sql("PRAGMA database_list").all()
+        status = Path(next(path for _, name, path in databases if name == "main")).stat()
+        return status.st_dev, status.st_ino
 
     def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
         """Read values as they are stored, of whatever type."""

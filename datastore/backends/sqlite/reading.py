@@ -7,6 +7,7 @@ column is to have.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from datastore.errors import InvalidValueError
-from datastore.kinds import ArrayKind, DecimalKind, Kind, VectorKind
+from datastore.kinds import ArrayKind, DecimalKind, JSONKind, Kind, VectorKind
 from datastore.reading import (
     Batch,
     Reader,
@@ -32,6 +33,7 @@ from datastore.types import UTCDateTime, check_integer, check_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)
+_FRACTION = re.compile(r"[.,][0-9]{6}([0-9]+)")
 _RAW = sa.types.NullType()
 #: The pages that a scan keeps, in KiB: it reads none of them twice.
 _SCAN_CACHE = 4096
@@ -51,7 +53,7 @@ def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
     with _any_text(connection), _small_cache(connection):
         rows = connection.execution_options(stream_results=True).execute(statement)
         with rows:
-            yield from read_batches(rows, readers)
+            yield from read_batches(rows, readers, reading.batch_rows)
 
 
 @contextmanager
@@ -167,19 +169,32 @@ def _parsed(parse: Callable[[str], Any], what: str) -> Callable[[Any], Any]:
     return read_one
 
 
+def _moment(text: str) -> datetime:
+    _check_fraction(text)
+    return datetime.fromisoformat(text)  # a date alone is its midnight
+
+
+def _check_fraction(text: str) -> None:
+    # Python would drop what is smaller than a microsecond.
+    fraction = _FRACTION.search(text)
+    if fraction and fraction[1].strip("0"):
+        raise InvalidValueError("expected a time to the microsecond, found one more exact")
+
+
 def _naive(text: str) -> datetime:
-    value = datetime.fromisoformat(text)  # a date alone is its midnight
+    value = _moment(text)
     if value.tzinfo is not None:
         raise InvalidValueError("expected a timestamp without a zone, found one with")
     return value
 
 
 def _zoned(text: str) -> datetime:
-    value = datetime.fromisoformat(text)
+    value = _moment(text)
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _time(text: str) -> time:
+    _check_fraction(text)
     value = time.fromisoformat(text)
     if value.tzinfo is not None:
         raise InvalidValueError("expected a time without a zone, found one with")
@@ -187,7 +202,7 @@ def _time(text: str) -> time:
 
 
 def _interval(text: str) -> timedelta:
-    return datetime.fromisoformat(text) - _NAIVE_EPOCH
+    return _moment(text) - _NAIVE_EPOCH
 
 
 def _decimal(raw: Any) -> Decimal:
@@ -200,6 +215,8 @@ def _decimal(raw: Any) -> Decimal:
 
 
 def _json(raw: Any) -> Any:
+    if type(raw) in (int, float):  # a column declared as JSON makes numbers of texts that are some
+        return _READ_JSON.check(raw)
     return json_document(_of_text(raw, "JSON"))
 
 
@@ -230,6 +247,7 @@ def _vector(kind: VectorKind) -> Callable[[Any], Any]:
     return read_one
 
 
+_READ_JSON = JSONKind()
 _READERS = {
     "integer": Reader(taken_as_is(int), _integer),
     "boolean": Reader(_none_taken, _boolean),
