@@ -29,7 +29,8 @@ def is_weight(value: Any) -> bool:
     """Tell whether a value is a number that something may be weighted by."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    return LEAST_WEIGHT <= float(value) <= MOST_WEIGHT
+    number: Any = value
+    return bool(LEAST_WEIGHT <= number <= MOST_WEIGHT)
 
 
 @dataclass(frozen=True)
