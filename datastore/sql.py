@@ -298,7 +298,8 @@ def condition(table: FromClause, filter: Filter) -> ColumnElement[bool]:
 def _equal(column: ColumnElement[Any], value: Any) -> ColumnElement[bool]:
     if isinstance(value, sa.BindParameter):
         value = unplanned(sa.type_coerce(value, column.type))
-    return column == value
+    equal: ColumnElement[bool] = column == value
+    return equal
 
 
 def _bound(value: Any, type_: sa.types.TypeEngine[Any]) -> ColumnElement[Any]:
