@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from datastore import migrate
 from datastore.backends.base import Access, Backend, Capability
-from datastore.engine import access_engine, backend_of, create_engine, describe
+from datastore.engine import backend_of, connector, create_engine, describe
 from datastore.errors import (
     CapabilityError,
     ConfigurationError,
@@ -171,17 +171,18 @@ class Datastore(Verbs):
 
     @contextmanager
     def _connection(self, access: Access) -> Iterator[Connection]:
-        engine = self._engines[access]
-        with self._translated(), ExitStack() as stack:
+        connect = self._connectors[access]
+        with self._translated():
             if access is Access.WRITE:
-                stack.enter_context(self.backend.writing())
-                yield stack.enter_context(engine.begin())
+                with self.backend.writing(), connect() as connection, connection.begin():
+                    yield connection
             else:
-                yield stack.enter_context(engine.connect())
+                with connect() as connection:
+                    yield connection
 
     @cached_property
-    def _engines(self) -> dict[Access, Engine]:
-        return {access: access_engine(self.engine, access) for access in Access}
+    def _connectors(self) -> dict[Access, Callable[[], Connection]]:
+        return {access: connector(self.engine, access) for access in Access}
 
     def _refuse_newer_schema(self) -> None:
         with self._connection(Access.STATEMENT) as connection:
@@ -231,7 +232,7 @@ class Transaction(Verbs):
             return
         if self._access is Access.WRITE:
             self._stack.enter_context(self.backend.writing())
-        self._connected = self._stack.enter_context(self.store._engines[self._access].connect())
+        self._connected = self._stack.enter_context(self.store._connectors[self._access]())
         self._begun = self._connected.begin()
 
     def __exit__(
