@@ -263,8 +263,8 @@ def _at_once(transactions: int, writer: Callable[[], Callable[[int], float]]) ->
 
 
 CORE = (
-    "SQLite answers in a few microseconds, and SQLAlchemy Core alone takes most of what the target "
-    "allows or more"
+    "SQLite answers in a few microseconds, and SQLAlchemy Core alone takes about all that the "
+    "target allows, or more"
 )
 
 CASES = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
@@ -57,7 +58,7 @@ class BulkInsert:
         for rows in batches(self._rows, size):
             self._check_kind(rows)
             count = len(self.columns)
-            if not count or any(len(row) != count for row in rows):
+            if not count or set(map(len, rows)) != {count}:
                 raise InvalidValueError(
                     f"rows of {self.table.name}: expected values for the same columns in each, "
                     "and for at least one"
@@ -74,7 +75,7 @@ class BulkInsert:
 
     def _by_key(self, rows: Sequence[Mapping[str, Any]]) -> Values:
         try:
-            return [[row[column.key] for row in rows] for column in self.columns]
+            return [list(map(itemgetter(column.key), rows)) for column in self.columns]
         except KeyError:
             raise InvalidValueError(
                 f"rows of {self.table.name}: expected the columns of the first in each"

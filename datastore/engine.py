@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -112,9 +113,22 @@ def _watch_forks() -> None:
 
 def access_engine(engine: Engine, access: Access) -> Engine:
     """Return a view of `engine`, over the same pool, whose connections are used for `access`."""
-    options = backend_of(engine).execution_options(access)
     # From the root: of two views on one another, the inner one's isolation level would win.
-    return _root(engine).execution_options(**{**engine.get_execution_options(), **options})
+    return _root(engine).execution_options(**_options(engine, access))
+
+
+def connector(engine: Engine, access: Access) -> Callable[[], Connection]:
+    """Return what opens a connection that is used for `access`.
+
+    A statement on a connection of a view looks for the listeners of two engines, which takes as
+    long as SQLite takes to answer it.
+    """
+    root, options = _root(engine), _options(engine, access)
+    return lambda: root.connect().execution_options(**options)
+
+
+def _options(engine: Engine, access: Access) -> dict[str, Any]:
+    return {**engine.get_execution_options(), **backend_of(engine).execution_options(access)}
 
 
 def connect(engine: Engine, access: Access) -> Connection:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection, Engine
 from datastore import migrate
 from datastore.backends.base import Access, Backend, Capability
 from datastore.definitions import Metric
-from datastore.engine import backend_of, connect, create_engine, describe
+from datastore.engine import backend_of, connector, create_engine, describe
 from datastore.errors import (
     CapabilityError,
     ConfigurationError,
@@ -185,13 +185,18 @@ class Datastore(Verbs):
 
     @contextmanager
     def _connection(self, access: Access) -> Iterator[Connection]:
-        with self._translated(), ExitStack() as stack:
+        connect = self._connectors[access]
+        with self._translated():
             if access is Access.WRITE:
-                stack.enter_context(self.backend.writing())
-            connection = stack.enter_context(connect(self.engine, access))
-            if access is Access.WRITE:
-                stack.enter_context(connection.begin())
-            yield connection
+                with self.backend.writing(), connect() as connection, connection.begin():
+                    yield connection
+            else:
+                with connect() as connection:
+                    yield connection
+
+    @cached_property
+    def _connectors(self) -> dict[Access, Callable[[], Connection]]:
+        return {access: connector(self.engine, access) for access in Access}
 
     def _refuse_newer_schema(self) -> None:
         with self._connection(Access.STATEMENT) as connection:
@@ -241,7 +246,7 @@ class Transaction(Verbs):
             return
         if self._access is Access.WRITE:
             self._stack.enter_context(self.backend.writing())
-        self._connected = self._stack.enter_context(connect(self.store.engine, self._access))
+        self._connected = self._stack.enter_context(self.store._connectors[self._access]())
         self._begun = self._connected.begin()
 
     def __exit__(

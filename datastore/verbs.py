@@ -15,7 +15,7 @@ from sqlalchemy.sql import Executable
 from datastore.backends.base import Access
 from datastore.bulk import BulkInsert
 from datastore.errors import SchemaMissingError, UnknownNameError
-from datastore.execution import execute
+from datastore.execution import execute, refusals
 from datastore.results import RunResult
 from datastore.schema import search_indexes
 from datastore.search import Searches
@@ -34,6 +34,8 @@ _READS = re.compile(
 _WRITES_WITHIN = re.compile(
     rf"{_GAP}WITH\b.*\b(INSERT|UPDATE|DELETE|MERGE|REPLACE)\b", re.IGNORECASE | re.DOTALL
 )
+#: Statements of Core that change something.
+_MUTATIONS = (sa.UpdateBase, sa.schema.ExecutableDDLElement)
 
 
 class Verbs(Searches):
@@ -107,13 +109,14 @@ def access_of(statement: object) -> Access:
     if isinstance(text, str):
         reads = _READS.match(text) and not _WRITES_WITHIN.match(text)
     else:
-        reads = not isinstance(text, sa.UpdateBase | sa.schema.ExecutableDDLElement)
+        reads = not isinstance(text, _MUTATIONS)
     return Access.STATEMENT if reads else Access.WRITE
 
 
 def rows(connection: Connection, statement: Executable, params: Any) -> MappingResult:
     """Run a statement that returns rows."""
-    result = execute(connection, statement, params)
+    with refusals(connection):
+        result = connection.execute(statement, params)
     if not result.returns_rows:
         raise exc.ResourceClosedError("no rows")
     return result.mappings()

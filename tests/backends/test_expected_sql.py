@@ -87,14 +87,21 @@ CASES: dict[str, tuple[Any, dict[str, list[str]]]] = {
     "nearest": (
         query(nearest(vectors, [1, 2, 3], 5, filter=notes.c.id == "a")),
         {
-            "sqlite": ["datastore_candidates", "notes.id =", "vec_distance_cosine", "row_number()", "LIMIT"],
+            "sqlite": ["datastore_candidates", "notes.id =", "vec_distance_cosine", "row_number()", "LIMIT (SELECT :"],
             "postgresql": ["graph", "vector(3) <=>", "notes.id =", "row_number()", 'COLLATE "C"', "LIMIT"],
+        },
+    ),
+    "nearest, filtered by a bound value": (
+        query(nearest(vectors, [1, 2, 3], 5, filter={"id": sa.bindparam("wanted")})),
+        {
+            "sqlite": ["notes.id = (SELECT :wanted)", "notes.id = (SELECT :wanted)"],
+            "postgresql": ["notes.id = :wanted"],
         },
     ),
     "nearest, exactly": (
         query(nearest(vectors, [1, 2, 3], 5, filter=notes.c.id == "a", exact=True)),
         {
-            "sqlite": ["row_number()", "vec_distance_cosine", "notes.id =", "COLLATE BINARY", "LIMIT"],
+            "sqlite": ["row_number()", "vec_distance_cosine", "notes.id =", "COLLATE BINARY", "LIMIT (SELECT :"],
             "postgresql": ["row_number()", "<=>", "notes.id =", 'COLLATE "C"', "LIMIT"],
         },
     ),
@@ -108,7 +115,7 @@ CASES: dict[str, tuple[Any, dict[str, list[str]]]] = {
     "matching": (
         query(matching(words, "apple", 5, filter=notes.c.id == "a")),
         {
-            "sqlite": ["-bm25(note_words, 1.0)", "note_words MATCH", "notes.id =", "LIMIT"],
+            "sqlite": ["-bm25(note_words, 1.0)", "note_words MATCH", "notes.id =", "LIMIT (SELECT :"],
             "postgresql": ["bm25_terms", "note_words_length", "note_words_lexemes @@", "notes.id =", "LIMIT"],
         },
     ),

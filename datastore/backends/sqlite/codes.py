@@ -106,7 +106,8 @@ class SignCodes:
         They are half the squares, less what is the same for all: |q-c|² / 2.
         """
         offsets = self.offsets[places]
-        return offsets * (offsets / 2 - products / np.float32(self.likeness))
+        far = offsets * (offsets / 2 - products / np.float32(self.likeness))
+        return far.astype(np.float32, copy=False)
 
     def changed(self, gone: Keys, keys: Keys, vectors: Matrix) -> SignCodes:
         """Return the codes without those of `gone`, and with those of new vectors."""
@@ -236,7 +237,7 @@ def code_products(words: NDArray[np.uint64], query: FloatVector) -> NDArray[np.f
     # What each value of each octet adds, looked up instead of computed anew for every code.
     added = np.asarray(padded.reshape(-1, 8) @ _SIGNS.T, dtype=np.float32).ravel()
     places = octets + np.arange(0, added.size, 256)
-    return added.take(places) @ np.ones(octets.shape[1], dtype=np.float32)
+    return np.asarray(added.take(places) @ np.ones(octets.shape[1], dtype=np.float32))
 
 
 def unit(vectors: Matrix) -> Matrix:
