@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -117,14 +118,14 @@ def access_engine(engine: Engine, access: Access) -> Engine:
     return _root(engine).execution_options(**{**engine.get_execution_options(), **options})
 
 
-def connect(engine: Engine, access: Access) -> Connection:
-    """Return a connection of `engine` that is used for `access`.
+def connect(engine: Engine, options: Mapping[str, Any]) -> Connection:
+    """Return a connection of `engine` with the options that a backend has for an access.
 
     A view sets an isolation level by an event, and events cost as much as a short statement.
     """
     connection = engine.connect()
     try:
-        return connection.execution_options(**backend_of(engine).execution_options(access))
+        return connection.execution_options(**options)
     except BaseException:
         connection.close()
         raise

@@ -171,13 +171,18 @@ class Datastore(Verbs):
 
     @contextmanager
     def _connection(self, access: Access) -> Iterator[Connection]:
-        with self._translated(), ExitStack() as stack:
-            if access is Access.WRITE:
-                stack.enter_context(self.backend.writing())
-            connection = stack.enter_context(connect(self.engine, access))
-            if access is Access.WRITE:
-                stack.enter_context(connection.begin())
-            yield connection
+        options = self.backend.execution_options(access)
+        with self._translated():
+            if access is not Access.WRITE:
+                with connect(self.engine, options) as connection:
+                    yield connection
+                return
+            with (
+                self.backend.writing(),
+                connect(self.engine, options) as connection,
+                connection.begin(),
+            ):
+                yield connection
 
     def _refuse_newer_schema(self) -> None:
         with self._connection(Access.STATEMENT) as connection:
@@ -227,7 +232,8 @@ class Transaction(Verbs):
             return
         if self._access is Access.WRITE:
             self._stack.enter_context(self.backend.writing())
-        self._connected = self._stack.enter_context(connect(self.store.engine, self._access))
+        options = self.backend.execution_options(self._access)
+        self._connected = self._stack.enter_context(connect(self.store.engine, options))
         self._begun = self._connected.begin()
 
     def __exit__(
