@@ -344,7 +344,7 @@ CASES = [
          Target("≥", 1.0), lambda bench: filtered(bench, "sqlite")),
     Case("postgresql-exact", "Exact vector search among many, PostgreSQL", "numpy, in memory",
          times(3), postgresql_exact,
-         "pgvector by hand takes nearly as long; half of that is reading rows, before any distance"),
+         "pgvector by hand takes nearly as long; half of it is reading rows, before any distance"),
     Case("postgresql-graph", "Vector search, PostgreSQL",
          "pgvector by hand, HNSW", None, postgresql_graph),
     Case("postgresql-filtered", "Recall among 1 % of the rows, PostgreSQL",
