@@ -107,8 +107,9 @@ def _same(some: list[list[int]], others: list[list[int]]) -> float:
 
 
 SEARCHES = (
-    "both do the same two searches, which take nearly all of the time; a round trip to a server on "
-    "the same machine is short, and SQLite has none: one statement gains one snapshot"
+    "both do the same two searches, which take nearly all of the time, on PostgreSQL 42 ms of the "
+    "server's; a round trip to the same machine and its rows take 1 ms, and SQLite has none: one "
+    "statement gains one snapshot"
 )
 
 CASES = [

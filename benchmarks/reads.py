@@ -268,11 +268,12 @@ CORE = (
 )
 
 CASES = [
-    Case("vector-read", "Read of vectors, PostgreSQL", "psycopg, binary", rate(0.8), vector_read),
+    Case("vector-read", "Read of vectors, PostgreSQL", "psycopg, binary", rate(0.8), vector_read,
+         "each row becomes one of SQLAlchemy's, which takes 2 µs beside the 6 of psycopg"),
     Case("row-postgresql", "One row by key, PostgreSQL", "psycopg", times(3.5),
          lambda bench: single_row(bench, "postgresql", within=False),
-         "beside the statement there are the pool, and its question whether the connection is "
-         "alive, which is one more round trip"),
+         "where psycopg takes 40 µs, SQLAlchemy Core with its pool alone takes 3.4 times as long; "
+         "the rest is the switch to autocommit and back, and the translation of errors"),
     Case("row-within-postgresql", "One row by key in a transaction, PostgreSQL", "psycopg",
          times(3.5), lambda bench: single_row(bench, "postgresql", within=True)),
     Case("row-sqlite", "One row by key, SQLite", "sqlite3", times(5),

@@ -120,28 +120,24 @@ def access_engine(engine: Engine, access: Access) -> Engine:
 def connector(engine: Engine, access: Access) -> Callable[[], Connection]:
     """Return what opens a connection that is used for `access`.
 
-    A statement on a connection of a view looks for the listeners of two engines, which takes as
-    long as SQLite takes to answer it.
+    A view would set the isolation level by an event, and each statement would look for the
+    listeners of two engines: that takes as long as SQLite takes to answer.
     """
     root, options = _root(engine), _options(engine, access)
-    return lambda: root.connect().execution_options(**options)
+
+    def connect() -> Connection:
+        connection = root.connect()
+        try:
+            return connection.execution_options(**options)
+        except BaseException:
+            connection.close()
+            raise
+
+    return connect
 
 
 def _options(engine: Engine, access: Access) -> dict[str, Any]:
     return {**engine.get_execution_options(), **backend_of(engine).execution_options(access)}
-
-
-def connect(engine: Engine, access: Access) -> Connection:
-    """Return a connection of `engine` that is used for `access`.
-
-    A view sets an isolation level by an event, and events cost as much as a short statement.
-    """
-    connection = engine.connect()
-    try:
-        return connection.execution_options(**backend_of(engine).execution_options(access))
-    except BaseException:
-        connection.close()
-        raise
 
 
 def describe(engine: Engine) -> str:
