@@ -6,6 +6,7 @@ import random
 import re
 import string
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -117,7 +118,8 @@ def english_words() -> list[str]:
     hexadecimal = [f"{chance.randrange(16**8):08x}" for _ in range(2_000)]
     # What docs/search.md names: letters that are doubled before these endings for FTS5 alone.
     doubled = re.compile(r"([chjkqvwxy0-9])\1(ed|ing)$|yy")
-    words = [word for word in short + made + hexadecimal if not doubled.search(word)]
+    silent = [f"{vowel}s{ending}" for vowel in "aeiou" for ending in ("e", "es", "ed", "ing")]
+    words = [word for word in short + silent + made + hexadecimal if not doubled.search(word)]
     return sorted({*words} - {*endings, "eeds"})
 
 
@@ -132,8 +134,8 @@ def test_english_words_are_stemmed_on_postgresql_as_on_sqlite(server: Datastore)
     lexemes = f"CAST(to_tsvector('datastore_english', {words_of('text', 'english')}) AS text)"
     found = zip(words, answers(server, lexemes, words), strict=True)
     expected = stemmer("english")
-    assert [
-        (word, vector)
-        for word, vector in found
-        if vector.replace(MARK, "") != f"'{expected(word)}':1"
-    ] == []
+    lexemes_of: dict[str, set[str]] = defaultdict(set)
+    for word, vector in found:
+        assert vector.replace(MARK, "") == f"'{expected(word)}':1", word
+        lexemes_of[expected(word)].add(vector)
+    assert {stem for stem, lexemes in lexemes_of.items() if len(lexemes) > 1} == set()

@@ -18,7 +18,7 @@ from datastore.textquery import MAX_LENGTH, MAX_WORDS, STOP_WORDS
 
 _VOCABULARY = (
     "apple apples tree trees running runs runner technology technological possible possibly js is "
-    "as us the of not 3e5a 3e5 generate generations us2 reading"
+    "as us use used the of not 3e5a 3e5 generate generations us2 reading"
 )
 VOCABULARY = _VOCABULARY.split()
 BATCH = 20

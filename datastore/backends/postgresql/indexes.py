@@ -74,7 +74,10 @@ END $$"""
 #: `015e82`), and whole what the stemmer would shorten (words of two letters). It is a letter to
 #: every parser and no ending to the stemmer; behind the word it leaves prefixes as they are.
 MARK = "ˢ"
-_NOT_KEPT = "(?<![^ ])(?:[0-9]+(?=e)|[0-9a-z][sy](?![^ ]))"
+_NOT_KEPT = "(?<![^ ])(?:[0-9]+(?=e)|[0-9a-z]s(?![^ ]))"
+#: Words of two letters that the stemmer would shorten, and that are stems of longer ones, which they
+#: become: `us` is `use`, `ey` is `eye`.
+_LIKE_USE = "(?<![^ ])[aeiou][sy](?![^ ])"
 _ENDED = "words"
 for _pattern, _ending in ENDINGS:
     _ENDED = f"regexp_replace({_ENDED}, '{_pattern}' COLLATE \"C\", '{_ending}', 'g')"
@@ -109,7 +112,9 @@ DO $$ BEGIN
     RETURN regexp_replace(words, '{_NOT_KEPT}' COLLATE "C", '\\&{MARK}', 'g');
     CREATE FUNCTION datastore_english_words(words text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN CASE WHEN words COLLATE "C" ~ '(log|bl)(y|i|ies)(?![^ ])' THEN {_ENDED} ELSE words END;
+    RETURN regexp_replace(CASE
+      WHEN words COLLATE "C" ~ '(log|bl)(y|i|ies)(?![^ ])' THEN {_ENDED} ELSE words
+    END, '{_LIKE_USE}' COLLATE "C", '\\&e', 'g');
   END IF;
 END $$"""
 # Other indexes may still need it, or it may be another role's: then it stays.
