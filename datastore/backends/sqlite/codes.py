@@ -250,7 +250,8 @@ def unit(vectors: Matrix) -> Matrix:
 def lengths(vectors: Matrix) -> FloatVector:
     """Return the length of each vector."""
     squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
-    return np.sqrt(squares).astype(np.float32)
+    found: FloatVector = np.sqrt(squares).astype(np.float32)
+    return found
 
 
 def all_unit(vectors: Matrix) -> bool:
