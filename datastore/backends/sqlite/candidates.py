@@ -47,7 +47,7 @@ LATE = 8192
 BLOCK, SAMPLE = 4096, 1024
 #: With a filter, so many times the candidates are chosen, of which those that fulfil it are taken,
 #: the nearest first; where fewer than one in `SPREAD / ENOUGH` does, the filter goes first.
-SPREAD, ENOUGH = 3, 0.5
+SPREAD, ENOUGH = 3, 0.75
 #: Past every number of a log.
 NEVER = 2**62
 

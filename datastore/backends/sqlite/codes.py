@@ -250,8 +250,7 @@ def unit(vectors: Matrix) -> Matrix:
 def lengths(vectors: Matrix) -> FloatVector:
     """Return the length of each vector."""
     squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
-    found: FloatVector = np.sqrt(squares).astype(np.float32)
-    return found
+    return np.asarray(np.sqrt(squares), dtype=np.float32)
 
 
 def all_unit(vectors: Matrix) -> bool:
