@@ -35,7 +35,19 @@ SCHEMA = "SELECT concat_ws(' ', {})".format(
         [
             *(
                 f"(SELECT (count(*), max(oid)) FROM pg_{catalog})"
-                for catalog in ["class", "proc", "constraint", "trigger", "type", "namespace", "extension", "attrdef", "policy", "collation", "ts_config"]
+                for catalog in [
+                    "class",
+                    "proc",
+                    "constraint",
+                    "trigger",
+                    "type",
+                    "namespace",
+                    "extension",
+                    "attrdef",
+                    "policy",
+                    "collation",
+                    "ts_config",
+                ]
             ),
             "(SELECT md5(string_agg(concat_ws(' ', attrelid, attname, atttypid, atttypmod, "
             "attnotnull, attstorage, attisdropped), ',' ORDER BY attrelid, attnum)) "
