@@ -22,6 +22,7 @@ class Schema(Protocol):
 
     def changing(self, target: Datastore) -> AbstractContextManager[Connection]:
         """Give a transaction that alone may change the schema; before it, bring that up to date."""
+        ...
 
     def create(self, connection: Connection, tables: Sequence[TableTransfer]) -> None:
         """Create the tables that are not there."""
@@ -30,6 +31,7 @@ class Schema(Protocol):
         self, connection: Connection, backend: Backend, tables: Sequence[sa.Table]
     ) -> AbstractContextManager[None]:
         """Make many rows fast to load."""
+        ...
 
     def finish(self, connection: Connection) -> None:
         """Add what comes after the rows, unless it is there."""

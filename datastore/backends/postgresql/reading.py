@@ -151,7 +151,8 @@ def _with_values(statement: sa.Select[Any], connection: Connection) -> str:
         compiled.bind_names[parameter]: _bound(parameter, connection)
         for parameter in compiled.bind_names
     }
-    return ClientCursor(driver_connection).mogrify(str(compiled), values)
+    query: Any = str(compiled)
+    return ClientCursor(driver_connection).mogrify(query, values)
 
 
 def _bound(parameter: sa.BindParameter[Any], connection: Connection) -> Any:
