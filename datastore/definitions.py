@@ -27,8 +27,10 @@ LEAST_WEIGHT, MOST_WEIGHT = 1e-6, 1e6
 
 def is_weight(value: Any) -> bool:
     """Tell whether a value is a number that something may be weighted by."""
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    return is_number and LEAST_WEIGHT <= value <= MOST_WEIGHT
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    number: Any = value  # numbers.Real has the operators, which type checkers do not know
+    return bool(LEAST_WEIGHT <= number <= MOST_WEIGHT)
 
 
 @dataclass(frozen=True)
