@@ -29,7 +29,7 @@ def is_weight(value: Any) -> bool:
     """Tell whether a value is a number that something may be weighted by."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    number: Any = value
+    number: Any = value  # numbers.Real has the operators, which type checkers do not know
     return bool(LEAST_WEIGHT <= number <= MOST_WEIGHT)
 
 

@@ -56,7 +56,10 @@ def snippet(
     folded. Without any of the terms it is the beginning of the text.
     """
     flat = " ".join(text.split())
-    parsed = query if isinstance(query, TextQuery) else TextQuery.parse(query, language, tokenizer)
+    if isinstance(query, TextQuery):
+        parsed = query.normalized(tokenizer)
+    else:
+        parsed = TextQuery.parse(query, language, tokenizer)
     if tokenizer == "trigram":
         matches = list(_joined(_substrings(flat, parsed)))
     else:

@@ -590,8 +590,10 @@ def test_a_query_made_by_hand_finds_what_a_text_finds(store: Datastore, notes: N
         ((Term(()),), []),
         ((), []),
     ):
-        hits = store.full_text_search("notes", ["title", "body"], TextQuery(terms))
+        query = TextQuery(terms)
+        hits = store.full_text_search("notes", ["title", "body"], query, marks=("[", "]"))
         assert sorted(ids(hits)) == found
+        assert all("[" in (hit.snippet or "") for hit in hits)
 
 
 class TestEverySearch:

@@ -75,8 +75,8 @@ END $$"""
 #: every parser and no ending to the stemmer; behind the word it leaves prefixes as they are.
 MARK = "ˢ"
 _NOT_KEPT = "(?<![^ ])(?:[0-9]+(?=e)|[0-9a-z]s(?![^ ]))"
-#: Words of two letters that the stemmer would shorten, and that are stems of longer ones, which they
-#: become: `us` is `use`, `ey` is `eye`.
+#: Words of two letters that the stemmer would shorten, and that are the stems of longer ones: these
+#: stand for them (`use` for `us`, `eye` for `ey`).
 _LIKE_USE = "(?<![^ ])[aeiou][sy](?![^ ])"
 _ENDED = "words"
 for _pattern, _ending in ENDINGS:
