@@ -215,6 +215,11 @@ class Backend:
     def reset_identities(self, connection: Connection, tables: Sequence[sa.Table]) -> None:
         """Let the next key that the database makes be one behind those that are there."""
 
+    def vector_lengths(self, connection: Connection, column: sa.Column[Any]) -> list[int]:
+        """Return the different lengths of the vectors in a column, in order."""
+        found = connection.execute(sa.select(column).where(column.is_not(None)))
+        return sorted({len(vector) for (vector,) in found.yield_per(CORE_BATCH)})
+
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:
         """Let one process at a time change the schema; commit at the end, roll back on an error."""

@@ -44,7 +44,7 @@ from datastore.backends.sqlite.files import (
 )
 from datastore.backends.sqlite.indexes import full_text_size, search_objects, vector_spaces
 from datastore.backends.sqlite.limits import limit
-from datastore.backends.sqlite.reading import read
+from datastore.backends.sqlite.reading import read, vector_lengths
 from datastore.backends.sqlite.statistics import vector_statistics
 from datastore.bulk import BulkInsert
 from datastore.definitions import (
@@ -204,6 +204,10 @@ class SQLiteBackend(Backend):
     def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
         """Read values as they are stored, of whatever type."""
         return read(connection, reading)
+
+    def vector_lengths(self, connection: Connection, column: sa.Column[Any]) -> list[int]:
+        """Count bytes: SQLite knows them without reading them."""
+        return vector_lengths(connection, column)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:

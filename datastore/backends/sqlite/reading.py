@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection
 from datastore.errors import InvalidValueError
 from datastore.kinds import ArrayKind, DecimalKind, JSONKind, Kind, VectorKind
 from datastore.reading import (
+    JSON,
     Batch,
     Reader,
     TableReading,
@@ -54,6 +55,13 @@ def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
         rows = connection.execution_options(stream_results=True).execute(statement)
         with rows:
             yield from read_batches(rows, readers, reading.batch_rows)
+
+
+def vector_lengths(connection: Connection, column: sa.Column[Any]) -> list[int]:
+    """Return the different lengths of the vectors in a column."""
+    raw = sa.type_coerce(column, _RAW)
+    lengths = sa.select(sa.func.length(raw) // 4).where(sa.func.typeof(raw) == "blob").distinct()
+    return sorted(connection.execute(lengths).scalars())
 
 
 @contextmanager
