@@ -16,7 +16,7 @@ import struct
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -50,6 +50,9 @@ _dump = json.JSONEncoder(
 ).encode
 #: The key of an object in a file that holds a document which could be taken for something else.
 _WRAPPED = "$json"
+#: The digits that PostgreSQL stores of a number (manual, 8.1.2), and arithmetic that keeps them.
+_MOST_BEFORE, _MOST_BEHIND = 131_072, 16_383
+_EXACT = Context(prec=_MOST_BEFORE + _MOST_BEHIND, Emax=MAX_EMAX, Emin=MIN_EMIN)
 #: A number in a document that is written with a fraction or an exponent, perhaps.
 _FRACTION = re.compile(r"[0-9][.eE]")
 
@@ -185,7 +188,11 @@ class InstantKind(Kind[datetime]):
         """Refuse a time without a zone."""
         if super().check(value).utcoffset() is None:
             raise InvalidValueError("expected an instant, got a time without a zone")
-        return value.astimezone(UTC)  # type: ignore[no-any-return]
+        try:
+            return value.astimezone(UTC)  # type: ignore[no-any-return]
+        except OverflowError as error:
+            message = "expected an instant of the years 1 to 9999 in UTC, got another"
+            raise InvalidValueError(message) from error
 
     def encode(self, value: datetime) -> bytes:
         """Write the microseconds since 1970."""
@@ -250,6 +257,12 @@ class TimeKind(Kind[time]):
     name = "time"
     classes = (time,)
 
+    def check(self, value: Any) -> time:
+        """Refuse a time with a zone."""
+        if super().check(value).tzinfo is not None:
+            raise InvalidValueError("expected a time without a zone, got one with")
+        return value  # type: ignore[no-any-return]
+
     def encode(self, value: time) -> bytes:
         """Write ISO 8601."""
         return value.isoformat().encode()
@@ -299,11 +312,15 @@ class DecimalKind(Kind[Decimal]):
         number: Decimal = super().check(value)
         if not number.is_finite():
             raise InvalidValueError("expected a decimal, got NaN or infinity")
-        _, digits, exponent = number.normalize().as_tuple()
-        if self.precision is None or not isinstance(exponent, int):
+        if number.adjusted() >= _MOST_BEFORE or _exponent(number) < -_MOST_BEHIND:
+            raise InvalidValueError(
+                f"expected a decimal of at most {_MOST_BEFORE:,} digits before the point and "
+                f"{_MOST_BEHIND:,} behind it"
+            )
+        if self.precision is None:
             return number
-        scale = self.scale or 0
-        if -exponent > scale or len(digits) + exponent > self.precision - scale:
+        scale, exact = self.scale or 0, number.normalize(_EXACT)
+        if exact and (-_exponent(exact) > scale or exact.adjusted() >= self.precision - scale):
             raise InvalidValueError(
                 f"expected a decimal of {self.precision} digits, {scale} of them behind the point"
             )
@@ -311,7 +328,7 @@ class DecimalKind(Kind[Decimal]):
 
     def encode(self, value: Decimal) -> bytes:
         """Write all digits, without zeros at the end."""
-        return format(value.normalize() + 0, "f").encode()
+        return format(value.normalize(_EXACT), "f").encode() if value else b"0"
 
     def to_json(self, value: Decimal) -> str:
         """Write text."""
@@ -436,6 +453,10 @@ class VectorKind(Kind[FloatVector]):
     def from_json(self, item: Any) -> FloatVector:
         """Read base64, or a list of numbers."""
         if isinstance(item, list):
+            if not {int, float}.issuperset(map(type, item)):
+                raise InvalidValueError(
+                    "expected a vector, got a list of other things than numbers"
+                )
             return self.check(item)
         data = _from_base64(item)
         if len(data) % 4:
@@ -490,6 +511,12 @@ _KINDS: Sequence[tuple[Any, Any]] = (
 
 def _is_wrapped(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {_WRAPPED}
+
+
+def _exponent(number: Decimal) -> int:
+    """Return the power of ten of the last digit of a finite number."""
+    exponent = number.as_tuple().exponent
+    return exponent if isinstance(exponent, int) else 0
 
 
 def _exact_float(value: int) -> float:

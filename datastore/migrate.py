@@ -81,6 +81,11 @@ def head() -> str:
     return str(_script().get_current_head())
 
 
+def knows(revision: str) -> bool:
+    """Tell whether a revision is one of the history."""
+    return revision in {script.revision for script in _script().walk_revisions()}
+
+
 def current(connection: Connection) -> str | None:
     """Return the revision of the database, None where nothing was migrated."""
     if not sa.inspect(connection).has_table(VERSION_TABLE):
@@ -92,8 +97,7 @@ def current(connection: Connection) -> str | None:
 def refuse_newer_schema(connection: Connection) -> None:
     """Raise `SchemaTooNewError` for a revision that this code does not know."""
     revision = current(connection)
-    known = {script.revision for script in _script().walk_revisions()}
-    if revision is not None and revision not in known:
+    if revision is not None and not knows(revision):
         raise SchemaTooNewError(revision, head())
 
 

@@ -86,20 +86,29 @@ class Batch:
 
 def json_document(text: str) -> Any:
     """Read JSON; raise `InvalidValueError` for what is none, and for what not both engines take."""
+    plain = not _NOT_PLAIN.search(text)
+    document = _decoded(_plain_json if plain else _any_json, text)
+    if text.count("[") + text.count("{") > DEEPEST:
+        _check_depth(document)
+    if document is None:
+        return sa.JSON.NULL
+    return document if plain else JSON.check(document)
+
+
+def strict_json(text: str) -> Any:
+    """Read JSON; raise `InvalidValueError` for what is none, or could be read in several ways."""
+    return _decoded(_plain_json, text)
+
+
+def _decoded(decoder: json.JSONDecoder, text: str) -> Any:
     try:
-        plain = not _NOT_PLAIN.search(text)
-        document = (_plain_json if plain else _any_json).decode(text)
-        if text.count("[") + text.count("{") > DEEPEST:
-            _check_depth(document)
+        return decoder.decode(text)
     except InvalidValueError:
         raise
     except RecursionError as error:
         raise InvalidValueError(_TOO_DEEP) from error
     except ValueError as error:
         raise InvalidValueError("expected JSON, found other text") from error
-    if document is None:
-        return sa.JSON.NULL
-    return document if plain else JSON.check(document)
 
 
 def _check_depth(document: Any) -> None:
@@ -177,12 +186,16 @@ def read_batches(
     rows: Iterable[Sequence[Any]], readers: Sequence[Reader], most: int = ROWS
 ) -> Iterator[Batch]:
     """Cut raw rows into batches of at most `most`, and read each of their values."""
-    for batch in _sized(rows, most):
-        columns: list[Sequence[Any]] = []
-        unreadable: list[Unreadable] = []
-        for number, raw in enumerate(zip(*batch, strict=True)):
-            columns.append(_column(raw, readers[number], number, unreadable))
-        yield Batch(columns, tuple(unreadable))
+    return (read_batch(batch, readers) for batch in _sized(rows, most))
+
+
+def read_batch(rows: Sequence[Sequence[Any]], readers: Sequence[Reader]) -> Batch:
+    """Read each value of some raw rows."""
+    columns: list[Sequence[Any]] = []
+    unreadable: list[Unreadable] = []
+    for number, raw in enumerate(zip(*rows, strict=True)):
+        columns.append(_column(raw, readers[number], number, unreadable))
+    return Batch(columns, tuple(unreadable))
 
 
 def _column(

@@ -259,6 +259,11 @@ class Backend:
         """Return SQL for the time of an insert, as a default of a column; None if there is none."""
         return None
 
+    def vector_lengths(self, connection: Connection, column: sa.Column[Any]) -> list[int]:
+        """Return the different lengths of the vectors in a column, in order."""
+        found = connection.execute(sa.select(column).where(column.is_not(None)))
+        return sorted({len(vector) for (vector,) in found.yield_per(CORE_BATCH)})
+
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:
         """Let one process at a time change the schema; commit at the end, roll back on an error."""

@@ -17,6 +17,7 @@ import typer
 from typer.main import get_command
 
 from datastore.cli.doctor import doctor
+from datastore.cli.files import export_command, import_command
 from datastore.cli.info import info
 from datastore.cli.invocation import Invocation, command, with_invocation
 from datastore.cli.migrations import downgrade, upgrade
@@ -48,6 +49,8 @@ def build() -> typer.Typer:
         command(app, function)
     command(app, copy_command, name="copy")
     command(app, verify_command, name="verify")
+    command(app, export_command, name="export")
+    command(app, import_command, name="import")
     for entry_point in sorted(entry_points(group=COMMANDS)):
         try:
             entry_point.load()(app)

@@ -149,8 +149,10 @@ def load_options(
 
 
 @contextmanager
-def opened(invocation: Invocation, url: str, role: str, *, create: bool) -> Iterator[Datastore]:
-    """Open a database, and say which it is."""
+def opened(
+    invocation: Invocation, url: str | None, role: str, *, create: bool
+) -> Iterator[Datastore]:
+    """Open a database (without a URL, that of the settings), and say which it is."""
     settings = replace(invocation, url=url).settings()
     with Datastore.open(settings, create=create) as store:
         invocation.aside(f"{role}: {store.display_name}, {location(store)}")
@@ -158,7 +160,7 @@ def opened(invocation: Invocation, url: str, role: str, *, create: bool) -> Iter
 
 
 @contextmanager
-def target_of(invocation: Invocation, url: str, dry_run: bool) -> Iterator[Datastore | None]:
+def target_of(invocation: Invocation, url: str | None, dry_run: bool) -> Iterator[Datastore | None]:
     """Open a target, which may be a file to be made; one that holds nothing is removed again."""
     place = replace(invocation, url=url).settings().database_url()
     backend = backend_class(place.get_dialect().name)()

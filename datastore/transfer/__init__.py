@@ -2,6 +2,8 @@
 
 from datastore.transfer.comparing import VerifyReport, verify
 from datastore.transfer.copying import copy
+from datastore.transfer.exporting import ExportedTable, ExportReport, export_jsonl
+from datastore.transfer.importing import CheckedFile, check_jsonl, import_jsonl
 from datastore.transfer.loading import IncompleteLoadError
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.progress import Progress
@@ -10,7 +12,10 @@ from datastore.transfer.troubles import Trouble
 from datastore.transfer.verification import Difference
 
 __all__ = [
+    "CheckedFile",
     "Difference",
+    "ExportReport",
+    "ExportedTable",
     "IncompleteLoadError",
     "LoadOptions",
     "LoadReport",
@@ -19,6 +24,9 @@ __all__ = [
     "TableReport",
     "Trouble",
     "VerifyReport",
+    "check_jsonl",
     "copy",
+    "export_jsonl",
+    "import_jsonl",
     "verify",
 ]

@@ -63,7 +63,7 @@ def copy(
         rows = DatabaseSource(there, source.backend, tables, place, wanted.batch_rows)
         if target is None or wanted.dry_run:
             if target is not None and wanted.existing == "refuse":
-                _refuse_rows(target, tables)
+                refuse_filled(target, tables)
             backend = None if target is None else target.backend
             report = rehearse(rows, wanted, backend)
         elif wanted.resume:
@@ -169,7 +169,8 @@ def _place(store: Datastore) -> Hashable:
         return store.backend.place(connection)
 
 
-def _refuse_rows(target: Datastore, tables: Sequence[TableTransfer]) -> None:
+def refuse_filled(target: Datastore, tables: Sequence[TableTransfer]) -> None:
+    """Raise `TransferError` where tables of the target hold rows."""
     with snapshot(target) as there:
         present = tables_present(there, [table.target.metadata for table in tables])
         refuse_rows(there, [table for table in tables if table.name in present])

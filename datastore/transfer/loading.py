@@ -44,7 +44,12 @@ class IncompleteLoadError(TransferError):
     """Some rows could not be taken, or did not arrive as they were; `report` has the details."""
 
     def __init__(self, report: LoadReport, done: str = "nothing was loaded") -> None:
-        super().__init__("; ".join([done, *_shortcomings(report)]))
+        first = report.troubles[0] if report.troubles else None
+        super().__init__(
+            "; ".join([done, *_shortcomings(report)]),
+            table=first.table if first else None,
+            line=first.line if first else None,
+        )
         self.report = report
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Step: TypeAlias = Literal["load", "index", "verify", "optimize"]
+Step: TypeAlias = Literal["export", "load", "index", "verify", "optimize"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,14 @@ class Progress:
 class Meter:
     """Counts, and tells who wants to know."""
 
-    def __init__(self, tell: Callable[[Progress], None] | None, total: int | None) -> None:
+    def __init__(
+        self,
+        tell: Callable[[Progress], None] | None,
+        total: int | None,
+        moving: Step = "load",
+    ) -> None:
         self._tell = tell
+        self._moving: Step = moving
         self.total = total
         self._began = time.monotonic()
         self.rows = 0
@@ -41,7 +47,7 @@ class Meter:
         """Count rows that were dealt with."""
         self.rows += rows
         self.bytes += size
-        self.step("load", table)
+        self.step(self._moving, table)
 
     def step(self, step: Step, table: str | None = None) -> None:
         """Tell what is being done."""

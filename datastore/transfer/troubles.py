@@ -67,7 +67,7 @@ class Troubles:
 def key_text(columns: Sequence[str], values: Sequence[Any]) -> str:
     """Return the key of a row for people, such as `id=7`."""
     return ", ".join(
-        f"{column}={_shortened(_written(value))}"
+        f"{column}={shortened(_written(value))}"
         for column, value in zip(columns, values, strict=True)
     )
 
@@ -76,5 +76,6 @@ def _written(value: Any) -> str:
     return repr(value) if isinstance(value, str | bytes | int | None) else str(value)
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return text of a bounded length."""
     return text if len(text) <= KEY_LENGTH else f"{text[:KEY_LENGTH]}..."

@@ -13,7 +13,7 @@ from datastore.reading import Batch
 from datastore.transfer.digest import MODULUS, DigestSum, TableDigest, row_hashes
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.prefetching import prefetched
-from datastore.transfer.source import Source
+from datastore.transfer.source import Position, Source
 from datastore.transfer.troubles import EXAMPLES, key_text
 
 #: Rows are told apart by their keys in so many groups at first, so that those of groups that differ
@@ -49,7 +49,7 @@ class GroupedSum:
 def digest_of(source: Source, table: TableTransfer) -> TableDigest:
     """Add up the rows of a table; raise `TransferError` for a value that is not of its kind."""
     added = DigestSum(table.kinds)
-    for batch in _readable(source, table):
+    for batch in readable(source, table):
         added.add(batch.values)
     return added.result()
 
@@ -57,7 +57,7 @@ def digest_of(source: Source, table: TableTransfer) -> TableDigest:
 def grouped(source: Source, table: TableTransfer) -> GroupedSum:
     """Add up the rows of a table as `digest_of` does, group by group."""
     added = GroupedSum()
-    for batch in _readable(source, table):
+    for batch in readable(source, table):
         hashes = list(row_hashes(table.kinds, batch.values))
         added.rows += len(hashes)
         for group, hashed in zip(_groups(table, batch, hashes), hashes, strict=True):
@@ -83,19 +83,23 @@ def difference(
     )
 
 
-def _readable(source: Source, table: TableTransfer) -> Iterator[Batch]:
-    for batch in prefetched(source.batches(table, None)):
+def readable(
+    source: Source, table: TableTransfer, position: Position | None = None
+) -> Iterator[Batch]:
+    """Read rows; raise `TransferError` for the first value that is not of its kind."""
+    for batch in prefetched(source.batches(table, position)):
         for each in batch.unreadable[:1]:
-            column = table.columns[each.column]
-            key = _key(table, batch, each.row)
-            message = f"table {table.name}, column {column} ({key}): {each.reason}"
-            raise TransferError(message, table=table.name, key=key)
+            line, key = source.line(batch, each.row), _key(table, batch, each.row)
+            place = f"table {table.name}, column {table.columns[each.column]}"
+            where = f"{place}, line {line}" if line else place
+            message = f"{where} ({key}): {each.reason}" if key else f"{where}: {each.reason}"
+            raise TransferError(message, table=table.name, key=key, line=line)
         yield batch
 
 
 def _rows_of(table: TableTransfer, side: Source, groups: set[int]) -> Iterator[tuple[str, bytes]]:
     """Yield key and hash of each row of some groups; without a key, the hash stands for it."""
-    for batch in _readable(side, table):
+    for batch in readable(side, table):
         hashes = list(row_hashes(table.kinds, batch.values))
         for row, group in enumerate(_groups(table, batch, hashes)):
             if group in groups:

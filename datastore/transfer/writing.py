@@ -101,7 +101,7 @@ class TableWriter:
         except (IntegrityError, InvalidValueError) as error:
             if len(rows) == 1:
                 self._reject(row_of(values, 0), None, str(error), line(rows[0]))
-                self._count_refused(str(error))
+                self._count_refused(str(error), line(rows[0]))
                 return
         else:
             yield values
@@ -118,13 +118,14 @@ class TableWriter:
         self._rejects.add(self.table, row, column, reason)
         self.rejected += 1
 
-    def _count_refused(self, reason: str) -> None:
+    def _count_refused(self, reason: str, line: int | None) -> None:
         self._refused += 1
         if self._refused == MOST_REFUSED:
             raise TransferError(
                 f"table {self.table.name}: the database refused {MOST_REFUSED:,} rows, and no more "
                 f"were tried; the last: {reason}",
                 table=self.table.name,
+                line=line,
             )
 
 

@@ -37,7 +37,7 @@ from datastore.backends.postgresql.inspection import inspect
 from datastore.backends.postgresql.limits import limit
 from datastore.backends.postgresql.liveness import replace_dead_connections
 from datastore.backends.postgresql.loading import reset_sequences, without_indexes
-from datastore.backends.postgresql.reading import read
+from datastore.backends.postgresql.reading import read, vector_lengths
 from datastore.backends.postgresql.statistics import index_statistics
 from datastore.backends.postgresql.types import (
     read_vectors_as_binary,
@@ -183,6 +183,10 @@ class PostgreSQLBackend(Backend):
         """Ask the server, which may go by several names."""
         which = "SELECT pg_postmaster_start_time(), current_database(), current_schema()"
         return tuple(connection.exec_driver_sql(which).one())
+
+    def vector_lengths(self, connection: Connection, column: sa.Column[Any]) -> list[int]:
+        """Let the server count."""
+        return vector_lengths(connection, column)
 
     def take_time(self, connection: Connection) -> None:
         """Set the timeouts of this transaction to none."""

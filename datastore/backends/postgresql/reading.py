@@ -160,6 +160,14 @@ def _bound(parameter: sa.BindParameter[Any], connection: Connection) -> Any:
     return parameter.value if process is None else process(parameter.value)
 
 
+def vector_lengths(connection: Connection, column: sa.Column[Any]) -> list[int]:
+    """Return the different lengths of the vectors in a column."""
+    native = uses_pgvector(connection.dialect)
+    length = sa.func.vector_dims(column) if native else sa.func.cardinality(column)
+    lengths = sa.select(length).where(column.is_not(None)).distinct()
+    return sorted(connection.execute(lengths).scalars())
+
+
 def _wire(kind: Kind[Any], connection: Connection) -> tuple[TypeEngine[Any], str]:
     if isinstance(kind, ArrayKind):
         item, name = _wire(kind.item, connection)

@@ -47,7 +47,7 @@ from datastore.backends.sqlite.files import (
 from datastore.backends.sqlite.indexes import full_text_size, search_objects, vector_spaces
 from datastore.backends.sqlite.inspection import inspect
 from datastore.backends.sqlite.limits import limit
-from datastore.backends.sqlite.reading import read
+from datastore.backends.sqlite.reading import read, vector_lengths
 from datastore.backends.sqlite.sequences import reset_sequences
 from datastore.backends.sqlite.statistics import vector_statistics
 from datastore.bulk import BulkInsert
@@ -232,6 +232,10 @@ class SQLiteBackend(Backend):
     def moment(self, moment: Moment, kind: Kind[Any]) -> str | None:
         """All of them are in UTC."""
         return MOMENTS.get((moment, kind.name))
+
+    def vector_lengths(self, connection: Connection, column: sa.Column[Any]) -> list[int]:
+        """Count bytes: SQLite knows them without reading them."""
+        return vector_lengths(connection, column)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:

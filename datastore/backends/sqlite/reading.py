@@ -59,6 +59,13 @@ def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
             yield from read_batches(rows, readers, reading.batch_rows)
 
 
+def vector_lengths(connection: Connection, column: sa.Column[Any]) -> list[int]:
+    """Return the different lengths of the vectors in a column."""
+    raw = sa.type_coerce(column, _RAW)
+    lengths = sa.select(sa.func.length(raw) // 4).where(sa.func.typeof(raw) == "blob").distinct()
+    return sorted(connection.execute(lengths).scalars())
+
+
 @contextmanager
 def _any_text(connection: Connection) -> Iterator[None]:
     driver_connection: Any = connection.connection.dbapi_connection
