@@ -86,7 +86,7 @@ def _copy_as_found(
         schema = FoundSchema(found)
         if target is None or options.dry_run:
             if target is not None and options.existing == "refuse":
-                _refuse_rows(target, found.tables)
+                refuse_filled(target, found.tables)
             report = rehearse(rows, options, target.backend if target else backend)
         else:
             load_rows = load_in_steps if options.resume else load
