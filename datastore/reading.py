@@ -136,9 +136,20 @@ def _whole_number(digits: str) -> int | float:
     return number
 
 
+def _fraction(text: str) -> float:
+    """Read a number of which Python would drop digits."""
+    number = float(text)
+    if math.isfinite(number) and Decimal(repr(number)) != Decimal(text):
+        raise InvalidValueError("expected JSON, found a number of more digits than a float has")
+    return number
+
+
 _plain_json = json.JSONDecoder(parse_constant=_no_number, object_pairs_hook=_unique)
 _any_json = json.JSONDecoder(
-    parse_constant=_no_number, parse_int=_whole_number, object_pairs_hook=_unique
+    parse_constant=_no_number,
+    parse_int=_whole_number,
+    parse_float=_fraction,
+    object_pairs_hook=_unique,
 )
 
 #: Takes a whole column, or returns None where its values must be looked at one by one.

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -20,6 +21,8 @@ from datastore.bulk import CORE_BATCH, BulkInsert
 from datastore.ddl import create_element, drop_element, execute
 from datastore.definitions import IndexDefinition, Metric
 from datastore.errors import CapabilityError, DatabaseError, DatastoreError
+from datastore.inspection import FoundDatabase, Moment
+from datastore.kinds import Kind
 from datastore.reading import Batch, Reader, TableReading, read_batches
 from datastore.results import Method
 from datastore.settings import SearchSettings
@@ -107,6 +110,18 @@ class Backend:
     #: Up to so many numbers (vectors times dimensions) every distance is computed, unless the
     #: settings name another limit.
     exact_floats: ClassVar[int] = 2_000_000
+    #: The most bytes of a name, where there is a limit.
+    name_bytes: ClassVar[int | None] = None
+    #: Whether names that differ in case alone are the same.
+    folds_names: ClassVar[bool] = False
+    #: Whether a table can be given keys once it is there.
+    adds_constraints: ClassVar[bool] = True
+    #: Whether generated columns need not be stored.
+    computes_when_read: ClassVar[bool] = False
+    #: Whether the database numbers rows in a primary key of one column, and nowhere else.
+    numbers_keys_only: ClassVar[bool] = False
+    #: The options of a SQLAlchemy `Table` whose numbers are never given out again.
+    numbered_once: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     #: What the probe found; set when the engine is attached.
     report: ServerReport
     #: Set by the store over the engine.
@@ -212,8 +227,37 @@ class Backend:
         for definition in definitions:
             execute(create_element(definition), connection)
 
-    def reset_identities(self, connection: Connection, tables: Sequence[sa.Table]) -> None:
-        """Let the next key that the database makes be one behind those that are there."""
+    def reset_identities(
+        self,
+        connection: Connection,
+        tables: Sequence[sa.Table],
+        reached: Mapping[tuple[str, str], int],
+    ) -> None:
+        """Let the next key that the database makes be one behind those that are there.
+
+        By table and column, `reached` are numbers that were given out before and are not there.
+        """
+
+    def inspect(self, connection: Connection) -> FoundDatabase:
+        """Find the tables of the database, whoever made them, within one transaction."""
+        raise CapabilityError(
+            "tables as they are found",
+            found=self.display_name,
+            needed="a backend that can look for them",
+            remedy="declare the tables, and copy without --reflect",
+        )
+
+    def column_type(self, type_: TypeEngine[Any]) -> TypeEngine[Any]:
+        """Return the type by which a found column of a portable type is created here."""
+        return type_
+
+    def is_reserved(self, name: str, *, of_column: bool) -> bool:
+        """Tell whether the database keeps a name for a table, or a column, of its own."""
+        return False
+
+    def moment(self, moment: Moment, kind: Kind[Any]) -> str | None:
+        """Return SQL for the time of an insert, as a default of a column; None if there is none."""
+        return None
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:

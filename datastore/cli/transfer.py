@@ -64,6 +64,10 @@ VerifyOption: TypeAlias = Annotated[
 DryRunOption: TypeAlias = Annotated[
     bool, typer.Option("--dry-run", help="Read and check everything, write nothing.")
 ]
+ReflectOption: TypeAlias = Annotated[
+    bool,
+    typer.Option("--reflect", help="Take all tables as they are found, and create them there."),
+]
 _REJECTS = Path("rejected.jsonl")
 
 
@@ -78,6 +82,7 @@ def copy_command(
     rejects: RejectsOption = None,
     verify: VerifyOption = "full",
     dry_run: DryRunOption = False,
+    reflect: ReflectOption = False,
 ) -> None:
     """Copy all rows from one database to another, of either engine, and compare them.
 
@@ -90,20 +95,29 @@ def copy_command(
         progress_shown(invocation) as tell,
     ):
         run = replace(options, progress=tell)
-        finish(invocation, lambda: copy(one, other, run), _ends(one, other, target))
+        place = replace(invocation, url=target).settings().database_url()
+        engine = backend_class(place.get_dialect().name)()
+        finish(
+            invocation,
+            lambda: copy(one, other, run, reflect=reflect, target_backend=engine),
+            _ends(one, other, target),
+        )
 
 
 def verify_command(
     invocation: Invocation,
     one: Annotated[str, typer.Argument(metavar="URL", help="A database.")],
     other: Annotated[str, typer.Argument(metavar="URL", help="One that should hold the same.")],
+    reflect: Annotated[
+        bool, typer.Option("--reflect", help="Compare all tables as they are found.")
+    ] = False,
 ) -> None:
     """Compare two databases: every row by digests, and what a sample of searches finds."""
     with (
         opened(invocation, one, "one", create=False) as left,
         opened(invocation, other, "other", create=False) as right,
     ):
-        report = verify(left, right)
+        report = verify(left, right, reflect=reflect)
         document = {"same": report.is_same, **asdict(report)}
         invocation.answer(document, *_verified(report))
     if not report.is_same:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from datastore.store import Datastore
 from datastore.transfer.copying import metadata_of, tables_of
 from datastore.transfer.equivalence import SearchSamples, compare_searches, sample_searches
 from datastore.transfer.plan import TableTransfer, as_written
+from datastore.transfer.reflection import reflect as reflected
 from datastore.transfer.report import SearchComparison, TableReport
 from datastore.transfer.source import DatabaseSource, snapshot
 from datastore.transfer.verification import Difference, GroupedSum, difference, grouped
@@ -33,12 +34,21 @@ class VerifyReport:
         return not (self.differences or self.missing_tables)
 
 
-def verify(one: Datastore, other: Datastore) -> VerifyReport:
-    """Compare the rows of two databases, each in one snapshot, and a sample of searches."""
-    metadata = metadata_of(one)
+def verify(one: Datastore, other: Datastore, *, reflect: bool = False) -> VerifyReport:
+    """Compare the rows of two databases, each in one snapshot, and a sample of searches.
+
+    With `reflect` it is all tables as they are found, and no searches.
+    """
+    metadata = [] if reflect else metadata_of(one)
+    tables: Sequence[TableTransfer]
+    others: Sequence[TableTransfer]
     with snapshot(one) as here, snapshot(other) as there:
-        tables, _ = tables_of(here, one, metadata, other)
-        others, _ = tables_of(there, other, metadata, one)
+        if reflect:
+            tables = reflected(here, one.backend, other.backend).tables
+            others = reflected(there, other.backend, one.backend).tables
+        else:
+            tables, _ = tables_of(here, one, metadata, other)
+            others, _ = tables_of(there, other, metadata, one)
         names = {table.name for table in tables} & {table.name for table in others}
         both = [table for table in tables if table.name in names]
         left = DatabaseSource(here, one.backend, both)

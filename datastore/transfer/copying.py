@@ -9,16 +9,18 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from datastore import migrate
-from datastore.backends.base import Access
+from datastore.backends.base import Access, Backend
 from datastore.engine import access_engine, describe
 from datastore.errors import ConfigurationError, TransferError
 from datastore.settings import Settings
 from datastore.store import Datastore, load_metadata
 from datastore.transfer.emptying import refuse_rows
 from datastore.transfer.equivalence import SearchSamples, sample_searches
-from datastore.transfer.loading import load, rehearse
+from datastore.transfer.loading import IncompleteLoadError, load, rehearse
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.plan import TableTransfer, plan
+from datastore.transfer.reflection import FoundSchema
+from datastore.transfer.reflection import reflect as reflected
 from datastore.transfer.report import LoadReport
 from datastore.transfer.resuming import load_in_steps
 from datastore.transfer.schemas import DeclaredSchema, needs_ours, tables_present
@@ -28,19 +30,30 @@ from datastore.translation import translated
 
 
 def copy(
-    source: Datastore, target: Datastore | None, options: LoadOptions | None = None
+    source: Datastore,
+    target: Datastore | None,
+    options: LoadOptions | None = None,
+    *,
+    reflect: bool = False,
+    target_backend: Backend | None = None,
 ) -> LoadReport:
     """Copy all rows of the tables that the settings' metadata and ours declare.
 
     The source is read in one snapshot; both sides must be at one schema revision, and a target
     without a schema is migrated first. Raises `TransferError` where nothing was copied. A report
     that is not `is_complete` says which rows were left out. A dry run needs no target.
+
+    With `reflect` it is all tables of the default schema, whoever made them, as they are found.
+    They are created in the target; what cannot be there as it was stands in the report's notes. A
+    dry run without a target takes `target_backend` (by default the source's) for its engine.
     """
     wanted = options or LoadOptions()
     if target is None and not wanted.dry_run:
         raise TransferError("expected a target, since this is no dry run")
     if target is not None and _same_place(source, target):
         raise TransferError("source and target are the same database")
+    if reflect:
+        return _copy_as_found(source, target, wanted, target_backend or source.backend)
     metadata = metadata_of(source)
     with snapshot(source) as there:
         migrated = check_revision(there, target)
@@ -62,6 +75,29 @@ def copy(
     return replace(report, notes=(*notes, *report.notes))
 
 
+def _copy_as_found(
+    source: Datastore, target: Datastore | None, options: LoadOptions, backend: Backend
+) -> LoadReport:
+    with snapshot(source) as there:
+        _refuse_halves(there, source)
+        found = reflected(there, source.backend, target.backend if target else backend)
+        place = describe(source.engine)
+        rows = DatabaseSource(there, source.backend, found.tables, place, options.batch_rows)
+        schema = FoundSchema(found)
+        if target is None or options.dry_run:
+            if target is not None and options.existing == "refuse":
+                _refuse_rows(target, found.tables)
+            report = rehearse(rows, options, target.backend if target else backend)
+        else:
+            load_rows = load_in_steps if options.resume else load
+            try:
+                report = load_rows(target, rows, options, schema)
+            except IncompleteLoadError as error:
+                error.report = replace(error.report, notes=(*schema.notes, *error.report.notes))
+                raise
+    return replace(report, notes=(*schema.notes, *report.notes))
+
+
 def metadata_of(store: Datastore) -> list[sa.MetaData]:
     """Return the metadata of the store, and that of our own tables where it is another."""
     default = Settings.model_fields["metadata"].default
@@ -79,11 +115,7 @@ def tables_of(
     target: Datastore | None = None,
 ) -> tuple[list[TableTransfer], list[str]]:
     """Return the tables to move, and a note for each that nothing declares."""
-    if is_under_way(connection):
-        raise TransferError(
-            f"{describe(store.engine)} is in the midst of a load: let that come to its end first, "
-            "with --resume"
-        )
+    _refuse_halves(connection, store)
     hidden = store.backend.search_objects(connection).tables | {migrate.VERSION_TABLE}
     present = tables_present(connection, metadata) - hidden
     written_by = None if target is None else target.engine.dialect
@@ -92,6 +124,14 @@ def tables_of(
     return tables, [
         f"table {name} was left out: no metadata of the settings declares it" for name in left
     ]
+
+
+def _refuse_halves(connection: Connection, source: Datastore) -> None:
+    if is_under_way(connection):
+        raise TransferError(
+            f"{describe(source.engine)} is in the midst of a load: let that come to its end "
+            "first, with --resume"
+        )
 
 
 def check_revision(connection: Connection, target: Datastore | None) -> bool:

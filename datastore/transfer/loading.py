@@ -205,7 +205,7 @@ def load_at_once(load: Load, connection: Connection, schema: Schema) -> LoadRepo
         if load.troubles and load.options.on_error == "stop":
             raise IncompleteLoadError(load.report())
         load.meter.step("index")
-    load.backend.reset_identities(connection, tables)
+    load.backend.reset_identities(connection, tables, schema.reached)
     report = load.verify(connection)
     if not all(table.matches for table in report.tables):
         raise IncompleteLoadError(report)

@@ -173,7 +173,8 @@ class SteppedLoad(Load):
         self._refuse_changes()
         with self._changing(schema) as connection:
             schema.finish(connection)
-            self.backend.reset_identities(connection, [t.target for t in self.source.tables])
+            tables = [table.target for table in self.source.tables]
+            self.backend.reset_identities(connection, tables, schema.reached)
             report = self.verify(connection)
             if not all(table.matches for table in report.tables):
                 raise IncompleteLoadError(report, "the load is not right")

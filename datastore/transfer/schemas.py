@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -18,7 +18,9 @@ from datastore.types import Vector
 
 
 class Schema(Protocol):
-    """The tables of a target."""
+    """The tables of a target. `reached` are numbers that must not be given out again."""
+
+    reached: Mapping[tuple[str, str], int]
 
     def changing(self, target: Datastore) -> AbstractContextManager[Connection]:
         """Give a transaction that alone may change the schema; before it, bring that up to date."""
@@ -62,6 +64,8 @@ class DeclaredSchema:
 
     Without `ours`, no migration is run.
     """
+
+    reached: Mapping[tuple[str, str], int] = {}
 
     def __init__(self, metadata: Sequence[sa.MetaData], *, ours: bool = True) -> None:
         self._metadata, self._ours = metadata, ours

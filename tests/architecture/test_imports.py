@@ -33,6 +33,8 @@ LAYERS = (
     ("execution",),
     ("bulk",),
     ("reading",),
+    ("sqltokens",),
+    ("inspection",),
     ("backends",),
     ("translation",),
     ("engine",),

@@ -6,7 +6,7 @@ that each row alone would. Unique indexes stay: they say which row is there twic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,8 +69,10 @@ def _comment(connection: Connection, what: str, comment: str | None) -> None:
         _run(connection, f"COMMENT ON {what} IS '{quoted}'")
 
 
-def reset_sequences(connection: Connection, tables: Sequence[sa.Table]) -> None:
-    """Set the sequence behind each column of `tables` to the largest value that stands there.
+def reset_sequences(
+    connection: Connection, tables: Sequence[sa.Table], reached: Mapping[tuple[str, str], int]
+) -> None:
+    """Set the sequence behind each column of `tables` to the largest that ever stood there.
 
     No number is given out again, and none that a sequence cannot reach is asked of it.
     """
@@ -78,7 +80,9 @@ def reset_sequences(connection: Connection, tables: Sequence[sa.Table]) -> None:
         found = connection.execute(_SEQUENCES, {"table": _name(table, connection)}).all()
         columns = {column.name: column for column in table.columns}
         for column, sequence, lowest, highest in found:
-            largest = sa.select(sa.func.max(columns[column])).scalar_subquery()
+            there = sa.select(sa.func.max(columns[column])).scalar_subquery()
+            given = sa.cast(reached.get((str(table.name), column)), sa.BigInteger())
+            largest = sa.func.greatest(there, given)  # NULL where there was none
             connection.execute(
                 sa.select(sa.func.setval(sa.cast(sequence, sa.Text()), largest)).where(
                     largest.between(lowest, highest)

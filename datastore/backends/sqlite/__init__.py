@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import weakref
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ from datastore.backends.base import (
 )
 from datastore.backends.sqlite import bulk, search, types  # noqa: F401 - registers handlers and types
 from datastore.backends.sqlite.candidates import Candidates
+from datastore.backends.sqlite.columns import MOMENTS, column_type
 from datastore.backends.sqlite.connection import (
     ACCESS,
     BUSY_TIMEOUT,
@@ -43,8 +45,10 @@ from datastore.backends.sqlite.files import (
     remove_file,
 )
 from datastore.backends.sqlite.indexes import full_text_size, search_objects, vector_spaces
+from datastore.backends.sqlite.inspection import inspect
 from datastore.backends.sqlite.limits import limit
 from datastore.backends.sqlite.reading import read
+from datastore.backends.sqlite.sequences import reset_sequences
 from datastore.backends.sqlite.statistics import vector_statistics
 from datastore.bulk import BulkInsert
 from datastore.definitions import (
@@ -54,6 +58,8 @@ from datastore.definitions import (
     VectorIndexDefinition,
 )
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
+from datastore.inspection import FoundDatabase, Moment
+from datastore.kinds import Kind
 from datastore.reading import Batch, TableReading
 from datastore.results import Method
 
@@ -78,6 +84,12 @@ class SQLiteBackend(Backend):
             Capability.BACKUP,
         }
     )
+
+    folds_names = True
+    adds_constraints = False
+    computes_when_read = True
+    numbers_keys_only = True
+    numbered_once = MappingProxyType({"sqlite_autoincrement": True})
 
     def __init__(self) -> None:
         self._lock = WriterLock()
@@ -205,6 +217,22 @@ class SQLiteBackend(Backend):
         """Read values as they are stored, of whatever type."""
         return read(connection, reading)
 
+    def inspect(self, connection: Connection) -> FoundDatabase:
+        """Look at each table's columns, and at what they hold."""
+        return inspect(connection, search_objects(connection).tables)
+
+    def column_type(self, type_: TypeEngine[Any]) -> TypeEngine[Any]:
+        """Declare it so that SQLite changes no value, and the type can be told again."""
+        return column_type(type_)
+
+    def is_reserved(self, name: str, *, of_column: bool) -> bool:
+        """Tell whether it begins as the names of SQLite's own tables do."""
+        return not of_column and name.lower().startswith("sqlite_")
+
+    def moment(self, moment: Moment, kind: Kind[Any]) -> str | None:
+        """All of them are in UTC."""
+        return MOMENTS.get((moment, kind.name))
+
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[None]:
         """Hold the write lock from before the first statement; DDL is rolled back with the rest.
@@ -223,6 +251,15 @@ class SQLiteBackend(Backend):
                     _check_foreign_keys(before, _orphans(connection))
             finally:
                 driver_connection.execute("PRAGMA foreign_keys=ON")
+
+    def reset_identities(
+        self,
+        connection: Connection,
+        tables: Sequence[sa.Table],
+        reached: Mapping[tuple[str, str], int],
+    ) -> None:
+        """Set what AUTOINCREMENT remembers; what is there SQLite sees by itself."""
+        reset_sequences(connection, tables, reached)
 
     def search_objects(self, connection: Connection) -> SearchObjects:
         """Read them from `sqlite_master`."""

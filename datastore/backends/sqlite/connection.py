@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -25,7 +25,7 @@ ACCESS = "datastore_access"
 #: Seconds; long, since a waiting writer is better than a failed one.
 BUSY_TIMEOUT = 30.0
 _PREPARED, _QUERY_ONLY = "datastore_prepared", "datastore_query_only"
-_AUTOCOMMIT = "datastore_autocommit"
+_AUTOCOMMIT, _COLLATIONS = "datastore_autocommit", "datastore_collations"
 
 # busy_timeout comes first: switching to WAL needs a lock that another process may hold.
 # synchronous=NORMAL may lose the last commits at a power failure, never the database; recursive
@@ -72,6 +72,7 @@ def listen(
             connect(dbapi_connection, record)
 
     event.listen(engine, "checkin", _allow_writing)
+    event.listen(engine, "checkin", _give_back)
     event.listen(engine, "begin", begin)
 
 
@@ -141,6 +142,24 @@ def _set_query_only(connection: Connection, wanted: bool) -> None:
     if connection.info.get(_QUERY_ONLY, False) is not wanted:
         connection.exec_driver_sql(f"PRAGMA query_only={'ON' if wanted else 'OFF'}")
         connection.info[_QUERY_ONLY] = wanted
+
+
+def lend_collations(connection: Connection, names: Iterable[str]) -> None:
+    """Let this connection read what is sorted by collations that an application brings.
+
+    Until it goes back to its pool: by the order of code points, which is another one, nothing may
+    be written to such an index.
+    """
+    driver_connection: Any = connection.connection.dbapi_connection
+    for name in names:
+        driver_connection.create_collation(name, lambda one, other: (one > other) - (one < other))
+        connection.info.setdefault(_COLLATIONS, []).append(name)
+
+
+def _give_back(driver_connection: Any, record: Any) -> None:
+    for name in record.info.pop(_COLLATIONS, ()):
+        if driver_connection is not None:
+            driver_connection.create_collation(name, None)
 
 
 def _allow_writing(driver_connection: Any, record: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.types import TypeEngine
 
 from datastore.errors import InvalidValueError
 from datastore.kinds import ArrayKind, DecimalKind, JSONKind, Kind, VectorKind
@@ -37,6 +38,8 @@ _FRACTION = re.compile(r"[.,][0-9]{6}([0-9]+)")
 _RAW = sa.types.NullType()
 #: The pages that a scan keeps, in KiB: it reads none of them twice.
 _SCAN_CACHE = 4096
+#: Digits of a second beyond the sixth.
+_FINER = re.compile(r"[.,]\d{6}0*[1-9]")
 #: What SQLite calls the classes of its values.
 _STORAGE = {str: "text", bytes: "a blob", int: "an integer", float: "a real number"}
 
@@ -49,7 +52,7 @@ def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
     """Read rows within the transaction of `connection`."""
     statement = reading.statement(*(sa.type_coerce(column, _RAW) for column in reading.columns))
     pairs = zip(reading.columns, reading.kinds, strict=True)
-    readers = [_reader(column, kind) for column, kind in pairs]
+    readers = [reader(column.type, kind) for column, kind in pairs]
     with _any_text(connection), _small_cache(connection):
         rows = connection.execution_options(stream_results=True).execute(statement)
         with rows:
@@ -83,8 +86,9 @@ def _decoded(data: bytes) -> str | InvalidText:
         return InvalidText(data)
 
 
-def _reader(column: sa.Column[Any], kind: Kind[Any]) -> Reader:
-    if isinstance(column.type, UTCDateTime):
+def reader(type_: TypeEngine[Any], kind: Kind[Any]) -> Reader:
+    """Return what reads the raw values of a column of this type."""
+    if isinstance(type_, UTCDateTime):
         return Reader(_none_taken, _instant_of_microseconds)
     if isinstance(kind, VectorKind):
         return Reader(_vectors(kind), _vector(kind))
