@@ -187,7 +187,9 @@ class Load(Transfer):
         report = self.reports[table.name]
         if self.options.existing == "upsert":  # each batch was compared as it was written
             return report
-        there = DatabaseSource(connection, self.backend, [as_written(table)])
+        there = DatabaseSource(
+            connection, self.backend, [as_written(table)], batch_rows=self.options.batch_rows
+        )
         if self.options.verify == "count":
             return replace(report, matches=there.count(there.tables[0]) == report.written)
         read = self.digests[table.name].result()
