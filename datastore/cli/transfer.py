@@ -135,7 +135,9 @@ def load_options(
 
 
 @contextmanager
-def opened(invocation: Invocation, url: str | None, role: str, *, create: bool) -> Iterator[Datastore]:
+def opened(
+    invocation: Invocation, url: str | None, role: str, *, create: bool
+) -> Iterator[Datastore]:
     """Open a database (without a URL, that of the settings), and say which it is."""
     settings = replace(invocation, url=url).settings()
     with Datastore.open(settings, create=create) as store:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import IO, Any
 
 import sqlalchemy as sa
-
 from sqlalchemy.engine import Dialect
 
 from datastore import migrate

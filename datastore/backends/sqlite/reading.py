@@ -22,7 +22,6 @@ from sqlalchemy.engine import Connection
 from datastore.errors import InvalidValueError
 from datastore.kinds import ArrayKind, DecimalKind, JSONKind, Kind, VectorKind
 from datastore.reading import (
-    JSON,
     Batch,
     Reader,
     TableReading,
