@@ -44,7 +44,7 @@ class IncompleteLoadError(TransferError):
     """Some rows could not be taken, or did not arrive as they were; `report` has the details."""
 
     def __init__(self, report: LoadReport, done: str = "nothing was loaded") -> None:
-        super().__init__("; ".join([done, *_shortcomings(report)]))
+        super().__init__("\n  ".join([f"{done}:", *_shortcomings(report)]))
         self.report = report
 
 
@@ -99,7 +99,7 @@ class Transfer:
         return LoadReport(
             tuple(self.reports.values()),
             tuple(self.troubles),
-            tuple(self.source.notes),
+            (*self.source.notes, *self.rejects.notes),
             verify=self.options.verify,
             seconds=self.meter.seconds,
             dry_run=self.options.dry_run,
@@ -174,7 +174,7 @@ class Load(Transfer):
             for table in self.source.tables:
                 self.meter.step("verify", table.name)
                 self.reports[table.name] = self._verified(connection, table)
-        if self.options.verify == "full" and self.options.existing != "upsert":
+        if self.report().is_complete:  # among other rows, searches find others
             searches = compare_searches(connection, self.backend, self.samples)
         return replace(self.report(), searches=searches)
 
