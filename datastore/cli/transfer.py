@@ -114,8 +114,8 @@ def verify_command(
 ) -> None:
     """Compare two databases: every row by digests, and what a sample of searches finds."""
     with (
-        opened(invocation, one, "one", create=False) as left,
-        opened(invocation, other, "other", create=False) as right,
+        opened(invocation, one, "first", create=False) as left,
+        opened(invocation, other, "second", create=False) as right,
     ):
         report = verify(left, right, reflect=reflect)
         document = {"same": report.is_same, **asdict(report)}
@@ -253,7 +253,7 @@ def _document(report: LoadReport, ends: dict[str, Any], error: str = "") -> dict
 def _lines(report: LoadReport) -> Iterator[Any]:
     moved = [table for table in report.tables if table.read]
     yield grid(
-        (each.table, f"{each.read if report.dry_run else each.written:,} rows", _outcome(each))
+        (each.table, _rows(each.read if report.dry_run else each.written), _outcome(each))
         for each in moved
     )
     yield from _searches(report.searches)
@@ -262,7 +262,11 @@ def _lines(report: LoadReport) -> Iterator[Any]:
     done = "read, nothing written" if report.dry_run else "written"
     rows = sum(table.read for table in moved) if report.dry_run else report.rows
     rate = _rate(rows, report.bytes, report.seconds)
-    yield f"{rows:,} rows {done} in {report.seconds:.1f} s ({rate}); {_verdict(report)}"
+    yield f"{_rows(rows)} {done} in {report.seconds:.1f} s ({rate}); {_verdict(report)}"
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} {'row' if number == 1 else 'rows'}"
 
 
 def _outcome(table: TableReport) -> str:
@@ -272,8 +276,8 @@ def _outcome(table: TableReport) -> str:
 
 
 def _verdict(report: LoadReport) -> str:
-    if report.troubles:
-        return f"{sum(each.rows for each in report.troubles):,} rows were not taken"
+    if rejected := sum(table.rejected for table in report.tables):
+        return f"not taken: {_rows(rejected)}"
     if report.dry_run:
         return "nothing is wrong with the values"
     return {
@@ -302,14 +306,14 @@ def _verified(report: VerifyReport) -> Iterator[Any]:
 
 def _compared(table: TableReport) -> tuple[str, str]:
     if table.read == table.written:
-        return f"{table.read:,} rows", "the same" if table.matches else "not the same"
-    return f"{table.read:,} rows", f"{table.written:,} in the second"
+        return _rows(table.read), "the same" if table.matches else "not the same"
+    return _rows(table.read), f"{_rows(table.written)} in the second"
 
 
 def _searches(searches: Sequence[SearchComparison]) -> Iterator[str]:
     for each in searches:
         found = f"searches by {each.index}: {each.same} of {each.queries} find the same rows"
-        rare = "" if each.same == each.queries else " (engines part words otherwise in rare cases)"
+        rare = "" if each.same == each.queries else "; the rows are the same: see docs/search.md"
         yield found + rare
 
 

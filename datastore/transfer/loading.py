@@ -46,7 +46,7 @@ class IncompleteLoadError(TransferError):
     def __init__(self, report: LoadReport, done: str = "nothing was loaded") -> None:
         first = report.troubles[0] if report.troubles else None
         super().__init__(
-            "; ".join([done, *_shortcomings(report)]),
+            "\n  ".join([f"{done}:", *_shortcomings(report)]),
             table=first.table if first else None,
             line=first.line if first else None,
         )
@@ -104,7 +104,7 @@ class Transfer:
         return LoadReport(
             tuple(self.reports.values()),
             tuple(self.troubles),
-            tuple(self.source.notes),
+            (*self.source.notes, *self.rejects.notes),
             verify=self.options.verify,
             seconds=self.meter.seconds,
             dry_run=self.options.dry_run,
@@ -179,7 +179,7 @@ class Load(Transfer):
             for table in self.source.tables:
                 self.meter.step("verify", table.name)
                 self.reports[table.name] = self._verified(connection, table)
-        if self.options.verify == "full" and self.options.existing != "upsert":
+        if self.report().is_complete:  # among other rows, searches find others
             searches = compare_searches(connection, self.backend, self.samples)
         return replace(self.report(), searches=searches)
 

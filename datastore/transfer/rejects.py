@@ -48,6 +48,11 @@ class Rejects:
             self._file = os.fdopen(descriptor, "a", encoding="ascii")
         return self._file
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """Say where the rows are, if any were written."""
+        return () if self._file is None else (f"rows that were not taken are in {self._path}",)
+
     def flush(self) -> None:
         """See to it that what was written is in the file before anything is committed."""
         if self._file is not None:

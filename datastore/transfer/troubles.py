@@ -29,7 +29,7 @@ class Trouble:
     def __str__(self) -> str:
         where = f"table {self.table}" + (f", column {self.column}" if self.column else "")
         line = f", line {self.line}" if self.line else ""
-        keys = f" (key {', '.join(self.keys)}{', ...' if self.rows > len(self.keys) else ''})"
+        keys = f" ({'; '.join(self.keys)}{'; ...' if self.rows > len(self.keys) else ''})"
         count = f"{self.rows:,} {'row' if self.rows == 1 else 'rows'}"
         return f"{where}{line}: {self.reason}: {count}{keys if self.keys else ''}"
 

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from datastore import Capability, Datastore, Text
+from datastore.cli import main
 from datastore.errors import PermissionDeniedError
 from datastore.settings import Settings
 from datastore.transfer import LoadOptions, Progress, copy, verify
@@ -221,3 +222,38 @@ def test_one_huge_row_takes_memory_for_itself_alone(
     size = 50_000_000
     texts = ["small"] * 500 + ["x" * size] + ["small"] * 500
     assert most_memory(make_url(origin), make_url(destination), texts) < 6 * size
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--verbose"]])
+def test_no_password_is_ever_told(
+    filled_url: FilledURL,
+    make_url: MakeURL,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = sa.make_url(make_url("postgresql")).update_query_dict({"application_name": "copy"})
+    secret = str(server.password)
+    good = server.render_as_string(hide_password=False)
+    wrong = server.set(password=CANARY).render_as_string(hide_password=False)
+    nowhere = f"postgresql://u:{CANARY}@127.0.0.1:1/db"
+    file = filled_url("sqlite")
+    runs = [
+        (["copy", file, good], 0), (["copy", file, good], 1), (["copy", file, good, "--upsert"], 0),
+        (["copy", good, "sqlite:///made.db"], 0), (["verify", file, good], 0), (["copy", good, good], 1),
+        (["copy", file, wrong], 1), (["copy", wrong, "sqlite:///other.db"], 1), (["verify", nowhere, wrong], 1),
+        (["copy", file, nowhere, "--resume"], 1), (["copy", file, f"postgresql://u:{CANARY}@h:port/db"], 1),
+        (["copy", file, f"mysql://u:{CANARY}@h/db"], 1), (["copy", file, f"{CANARY}@{CANARY}"], 1),
+        (["copy", file, f"postgresql://u:{CANARY}/@@h/db", "--dry-run"], 1),
+    ]  # fmt: skip
+    for command, code in runs:
+        assert main([*command, *arguments]) == code, command
+    said = "".join(capfd.readouterr())
+    assert said
+    assert CANARY not in said
+    assert secret not in said
+    assert not (tmp_path / "other.db").exists()
+    with Datastore.open(good) as store:
+        assert "datastore_transfer" not in store.schema().tables

@@ -192,7 +192,7 @@ def test_bad_rows_stop_a_step_and_are_skipped_if_so_wished(
             "INSERT INTO sources VALUES ('a', CAST(x'ff' AS TEXT), '', '', 0), ('b', 'x', '', '', 0)"
         )
         source.execute("UPDATE embedding_models SET metric = CAST(x'ff' AS TEXT)")
-        with pytest.raises(IncompleteLoadError, match=r"has stopped; .*: 1 row"):
+        with pytest.raises(IncompleteLoadError, match=r"has stopped; .*\n  .*: 1 row"):
             resumed(source, target, batch_rows=1)
         options = {"on_error": "quarantine", "rejects": rejects, "batch_rows": 1}
         interrupt(source, target, 60, **options)
