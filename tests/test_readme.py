@@ -21,8 +21,14 @@ BIN = Path(sys.executable).parent
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/graph.md")
 LANGUAGES = ("bash", "python")
 FENCE = re.compile(r"^```(?P<info>.*)\n(?P<text>(?:.*\n)*?)```$", re.MULTILINE)
-#: What cannot be run here: it takes minutes, makes environments, or is a part of a host's file.
-NOT_RUN = ("make ", ". .venv/bin/activate", "pip install ", "from datastore import operations")
+#: What cannot be run here: it takes minutes, makes environments, is a part of a host's file, or needs a second server.
+NOT_RUN = (
+    "make ",
+    ". .venv/bin/activate",
+    "pip install ",
+    "from datastore import operations",
+    "datastore copy ",
+)
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ from sqlalchemy.engine import Connection
 
 from datastore.backends.base import Backend
 from datastore.bulk import Values
-from datastore.errors import TransferError
+from datastore.errors import DatastoreError, TransferError
 from datastore.store import Datastore
 from datastore.transfer.digest import DigestSum, TableDigest
 from datastore.transfer.emptying import empty, refuse_references, refuse_rows
 from datastore.transfer.equivalence import SearchSample, compare_searches
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.orphans import Orphan, Orphans
-from datastore.transfer.plan import TableTransfer, as_written
+from datastore.transfer.plan import TableTransfer, as_written, references_ahead
 from datastore.transfer.prefetching import prefetched
 from datastore.transfer.progress import Meter
 from datastore.transfer.rejects import Rejects
@@ -226,7 +226,9 @@ def loading(
 ) -> Iterator[None]:
     """Make many rows fast to load; a few more rows are better indexed as they come."""
     if load.options.existing == "upsert":
-        yield
+        ahead = [table.target for table, _ in references_ahead(load.source.tables)]
+        with load.backend.loading(connection, ahead, ()):
+            yield
         schema.finish(connection)
         return
     with schema.loading(connection, load.backend, tables):
@@ -252,9 +254,18 @@ def load(
             report = load_at_once(work, there, schema)
     finally:
         work.rejects.close()
-    work.meter.step("optimize")
-    target.optimize()
-    return replace(report, seconds=work.meter.seconds)
+    return optimized(work, report)
+
+
+def optimized(load: Load, report: LoadReport) -> LoadReport:
+    """Do for searches what a store does after many changes; the rows are there already."""
+    load.meter.step("optimize")
+    notes = report.notes
+    try:
+        load.target.optimize()
+    except DatastoreError as error:
+        notes = (*notes, f"all is loaded, but `datastore optimize` is to be run again: {error}")
+    return replace(report, notes=notes, seconds=load.meter.seconds)
 
 
 def rehearse(source: Source, options: LoadOptions, backend: Backend | None = None) -> LoadReport:

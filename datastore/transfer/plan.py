@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -114,3 +114,13 @@ def in_order(tables: Iterable[sa.Table]) -> list[sa.Table]:
     by_name = sorted(tables, key=lambda each: each.fullname)
     found = sa.schema.sort_tables_and_constraints(by_name)  # type: ignore[no-untyped-call]
     return [table for table, _ in found if table is not None]
+
+
+def references_ahead(tables: Sequence[TableTransfer]) -> Iterator[tuple[TableTransfer, str]]:
+    """Yield tables with rows that may refer to rows behind them, and the table of those."""
+    places = {table.target.fullname: place for place, table in enumerate(tables)}
+    for place, table in enumerate(tables):
+        for key in table.target.foreign_key_constraints:
+            parent = key.referred_table.fullname
+            if places.get(parent, -1) >= place:
+                yield table, parent

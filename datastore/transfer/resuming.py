@@ -25,10 +25,11 @@ from datastore.transfer.equivalence import SearchSample
 from datastore.transfer.loading import (
     IncompleteLoadError,
     Load,
+    optimized,
     size_of,
 )
 from datastore.transfer.options import LoadOptions
-from datastore.transfer.plan import TableTransfer, as_written
+from datastore.transfer.plan import TableTransfer, as_written, references_ahead
 from datastore.transfer.prefetching import prefetched
 from datastore.transfer.report import LoadReport, TableReport
 from datastore.transfer.schemas import Schema
@@ -219,9 +220,7 @@ def load_in_steps(
         report = work.run(schema)
     finally:
         work.rejects.close()
-    work.meter.step("optimize")
-    target.optimize()
-    return replace(report, seconds=work.meter.seconds)
+    return optimized(work, report)
 
 
 def _nothing_to_do(target: Datastore, source: Source, options: LoadOptions) -> LoadReport | None:
@@ -246,16 +245,12 @@ def _nothing_to_do(target: Datastore, source: Source, options: LoadOptions) -> L
 
 def _refuse_cycles(tables: Sequence[TableTransfer]) -> None:
     """Raise `TransferError` where a row may refer to one that a later step brings."""
-    places = {table.target.fullname: place for place, table in enumerate(tables)}
-    for place, table in enumerate(tables):
-        for key in table.target.foreign_key_constraints:
-            if places.get(key.referred_table.fullname, -1) >= place:
-                raise TransferError(
-                    f"rows of table {table.name} refer to rows of {key.referred_table.fullname} "
-                    "that may come after them, so that it cannot be loaded in steps: load without "
-                    "--resume",
-                    table=table.name,
-                )
+    for table, parent in references_ahead(tables):
+        raise TransferError(
+            f"rows of table {table.name} refer to rows of {parent} that may come after them, so "
+            "that it cannot be loaded in steps: load without --resume",
+            table=table.name,
+        )
 
 
 def _last_key(table: TableTransfer, batch: Batch) -> list[Any] | None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from datastore import Datastore, RowKey, Text
-from datastore.errors import TransferError
+from datastore.errors import ForeignKeyViolation, TransferError
 from datastore.transfer import IncompleteLoadError, LoadOptions, copy, verify
 from tests.moving import DIRECTIONS, MakeURL, both
 
@@ -236,6 +236,12 @@ def test_rows_that_refer_to_rows_behind_them_arrive(make_url: MakeURL, destinati
         for table in (nodes, hens, eggs):
             assert seen(target, table) == seen(source, table)
         assert copy(source, target, LoadOptions(existing="truncate")).is_complete
+        target.execute("UPDATE nodes SET parent = NULL")
+        target.execute("DELETE FROM nodes WHERE id > 5")
+        assert copy(source, target, LoadOptions(existing="upsert")).is_complete
+        assert seen(target, nodes) == seen(source, nodes)
+        with pytest.raises(ForeignKeyViolation):
+            target.execute(sa.insert(nodes), [{"id": 99, "parent": 98}])
 
 
 @targets

@@ -422,7 +422,7 @@ def test_orphans_stop_a_copy_and_are_named(tmp_path: Path, postgres: str) -> Non
         "CREATE TABLE child (id INTEGER PRIMARY KEY, parent INT REFERENCES parent);"
         "INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1, 1), (2, 5);",
     )
-    with pytest.raises(IncompleteLoadError, match=r"foreign key to parent.*1 row \(key id=2\)"):
+    with pytest.raises(IncompleteLoadError, match=r"foreign key to parent.*1 row \(id=2\)"):
         copied(source, postgres)
     assert rows_of(postgres, "SELECT to_regclass('child') IS NULL") == [(True,)]
     report = copied(source, postgres, on_error="skip")
@@ -468,7 +468,7 @@ def test_bad_rows_are_counted_by_what_is_wrong_and_named(tmp_path: Path, postgre
     with pytest.raises(IncompleteLoadError) as caught:
         copied(source, postgres)
     assert [str(each) for each in caught.value.report.troubles] == [
-        "table t, column n: expected an integer, found text: 2 rows (key id=2, id=3)",
+        "table t, column n: expected an integer, found text: 2 rows (id=2; id=3)",
     ]
     assert "table t, column n: it mixes types: integer 1, text 2" in caught.value.report.notes
     report = copied(source, postgres, on_error="skip")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from datastore import Datastore, Text
+from datastore import Datastore, Text, migrate
 from datastore.errors import TransferError
 from datastore.transfer import IncompleteLoadError, LoadOptions, LoadReport, copy, verify
 from repositories import Chunk, ChunkRepository, Entity, GraphRepository
@@ -141,7 +141,7 @@ def test_truncate_leaves_tables_alone_that_the_source_has_not(
 
 
 @targets
-@pytest.mark.parametrize("action", ["", " ON DELETE CASCADE", " ON DELETE SET NULL"])
+@pytest.mark.parametrize("action", ["", " ON DELETE CASCADE"])
 def test_truncate_takes_no_rows_of_tables_that_the_source_has_not(
     filled_url: FilledURL, make_url: MakeURL, destination: str, action: str
 ) -> None:
@@ -199,7 +199,7 @@ def test_two_revisions_are_refused_by_name(
 ) -> None:
     with both(filled_url("sqlite"), make_url(destination)) as (source, target):
         target.migrate("0002")
-        with pytest.raises(TransferError, match="revision 0003, the target at 0002"):
+        with pytest.raises(TransferError, match=f"revision {migrate.head()}, the target at 0002"):
             copied(source, target)
 
 

@@ -27,7 +27,7 @@ LETTERS = "abAB日本%_\\.*(\"'é\u0301Σς "
 texts = st.text(st.sampled_from(LETTERS), max_size=24)
 terms = st.builds(
     Term,
-    st.tuples(st.text(st.sampled_from(LETTERS), min_size=1, max_size=5)),
+    st.tuples(st.text(st.sampled_from(LETTERS), min_size=1, max_size=5).filter(str.strip)),
     st.sampled_from([*[Occur.SHOULD] * 4, Occur.MUST, Occur.MUST_NOT]),
 )
 queries = st.lists(terms, max_size=4).map(lambda several: TextQuery(tuple(several)))

@@ -103,7 +103,7 @@ def test_a_copy_that_is_killed_again_and_again_comes_to_the_same_end(
 
 
 @pytest.mark.parametrize(("origin", "destination"), DIRECTIONS)
-@pytest.mark.parametrize("step", ["load", "index", "verify"])
+@pytest.mark.parametrize("step", ["load", "verify"])
 def test_a_killed_copy_leaves_a_fresh_database_empty(
     filled_url: FilledURL, make_url: MakeURL, origin: str, destination: str, step: str
 ) -> None:

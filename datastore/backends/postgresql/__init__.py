@@ -189,9 +189,11 @@ class PostgreSQLBackend(Backend):
         return vector_lengths(connection, column)
 
     def take_time(self, connection: Connection) -> None:
-        """Set the timeouts of this transaction to none."""
-        for timeout in ("statement_timeout", "idle_in_transaction_session_timeout"):
-            connection.exec_driver_sql(f"SET LOCAL {timeout} = 0")
+        """Set the timeouts of this transaction to none, as far as this server knows them."""
+        connection.exec_driver_sql(
+            "SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN "
+            "('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"
+        )
 
     @contextmanager
     def loading(
