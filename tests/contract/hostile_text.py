@@ -74,8 +74,9 @@ def is_agreed(character: str) -> bool:
     """Tell whether both tokenizers treat a character alike (docs/search.md says where not)."""
     if not _PART_OF_A_WORD.match(character):
         return True
-    known = character.isalnum() or character in ACCENTS
-    return known and not _CAPITAL.match(character)
+    # Other numbers than digits, such as those of a script that came later, are known to one alone.
+    known = character.isalpha() or unicodedata.category(character) in ("Nd", "Nl")
+    return (known or character in ACCENTS) and not _CAPITAL.match(character)
 
 
 def is_stemmed_alike(text: str) -> bool:
