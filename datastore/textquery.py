@@ -186,8 +186,8 @@ def _stored_words(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _stored_text(words: tuple[str, ...]) -> tuple[str, ...]:
-    text = _UNSTORABLE.sub(" ", " ".join(words))
-    return (text,) if text and not text.isspace() else ()
+    text = " ".join(words)
+    return (_UNSTORABLE.sub(" ", text),) if _UNSTORABLE.sub("", text) else ()
 
 
 def _substrings(text: str) -> Iterator[Term]:
