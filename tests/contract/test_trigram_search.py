@@ -27,7 +27,7 @@ LETTERS = "abAB日本%_\\.*(\"'é\u0301Σς "
 texts = st.text(st.sampled_from(LETTERS), max_size=24)
 terms = st.builds(
     Term,
-    st.tuples(st.text(st.sampled_from(LETTERS), min_size=1, max_size=5).filter(str.strip)),
+    st.tuples(st.text(st.sampled_from(LETTERS), min_size=1, max_size=5)),
     st.sampled_from([*[Occur.SHOULD] * 4, Occur.MUST, Occur.MUST_NOT]),
 )
 queries = st.lists(terms, max_size=4).map(lambda several: TextQuery(tuple(several)))
@@ -123,7 +123,7 @@ def test_every_text_that_holds_a_substring_is_found(store: Datastore, notes: Not
         expected = [
             f"n{n}"
             for n, body in enumerate(stored, 1)
-            if wanted.strip() and fold_case(wanted) in fold_case(body)
+            if wanted and fold_case(wanted) in fold_case(body)
         ]
         query = TextQuery((Term((wanted,)),))
         assert sorted(ids(store.full_text_search("notes", COLUMNS, query))) == sorted(expected)
