@@ -147,9 +147,13 @@ def _migrate(engine: Engine, metadata: sa.MetaData, run: Callable[[Config], None
 
 @contextmanager
 def changing(engine: Engine) -> Iterator[Connection]:
-    """Give a connection, within a transaction, that alone may change the schema."""
+    """Give a connection, within a transaction, that alone may change the schema.
+
+    The transaction may last as long as it takes.
+    """
     try:
         with _migrating(engine) as connection:
+            backend_of(engine).take_time(connection)
             yield connection
     finally:
         backend_of(engine).schema_changed(engine)

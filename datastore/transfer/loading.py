@@ -199,7 +199,6 @@ class Load(Transfer):
 
 def load_at_once(load: Load, connection: Connection, schema: Schema) -> LoadReport:
     """Load within the transaction of `connection`; an error means that it is to be undone."""
-    load.backend.take_time(connection)
     load.look_for_rows(connection)
     forget(connection)
     tables = [table.target for table in load.source.tables]

@@ -69,12 +69,8 @@ class SteppedLoad(Load):
 
     @contextmanager
     def _changing(self, schema: Schema) -> Iterator[Connection]:
-        with (
-            translated(self.backend),
-            schema.changing(self.target) as c,
-        ):
-            self.backend.take_time(c)
-            yield c
+        with translated(self.backend), schema.changing(self.target) as connection:
+            yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
