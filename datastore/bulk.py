@@ -65,6 +65,13 @@ class BulkInsert:
                 )
             yield list(zip(*rows, strict=True)) if self._kind is Sequence else self._by_key(rows)
 
+    def streams(self, size: int) -> Iterator[Iterator[Values]]:
+        """Yield the batches in groups; those of a group may be read by the statement in progress.
+
+        Here each is read before, so that whoever yields rows may use the connection.
+        """
+        return (iter([values]) for values in self.batches(size))
+
     def _check_kind(self, rows: Sequence[Any]) -> None:
         for kind in set(map(type, rows)):
             if not issubclass(kind, self._kind) or issubclass(kind, str | bytes):
@@ -138,20 +145,26 @@ class BulkInsert:
         return execute(connection, sa.insert(self.table), rows).rowcount
 
 
-class ColumnwiseInsert(BulkInsert):
-    """Rows that are there already, one sequence of values for each of `columns`, and were checked.
+class StreamedInsert(BulkInsert):
+    """Rows that come by columns and were checked: they are what portable types would make of them.
 
-    They are those that portable types would make of them.
+    Whoever yields them does not use the connection that they are written to, so that a statement
+    may read them while it writes those before.
     """
 
-    def __init__(self, table: sa.Table, columns: Sequence[str], values: Values) -> None:
+    def __init__(self, table: sa.Table, columns: Sequence[str], stream: Iterable[Values]) -> None:
         super().__init__(table, (), columns)
-        self._values = values
+        self._stream = stream
 
     def batches(self, size: int) -> Iterator[Values]:
         """Cut the rows into batches of at most `size`."""
-        for start in range(0, len(self._values[0]), size):
-            yield [column[start : start + size] for column in self._values]
+        for values in self._stream:
+            for start in range(0, len(values[0]), size):
+                yield [column[start : start + size] for column in values]
+
+    def streams(self, size: int) -> Iterator[Iterator[Values]]:
+        """Yield all batches at once."""
+        yield self.batches(size)
 
     def _checked(
         self, type_: PortableType[Any], values: Sequence[Any], dialect: Dialect

@@ -14,9 +14,10 @@ import math
 import re
 import struct
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
+from operator import add
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -467,17 +468,22 @@ class VectorKind(Kind[FloatVector]):
 
 
 _NULL = b"\xff\xff\xff\xff"
+_LENGTH = struct.Struct(">I")
 
 
 def framed(kind: Kind[Any], values: Sequence[Any]) -> list[bytes]:
     """Return the encoding of each value behind its length; NULL is no length."""
-    if type(None) in set(map(type, values)):
-        return [_NULL if value is None else _frame(kind.encode(value)) for value in values]
-    return [_frame(data) for data in kind.encode_many(values)]
+    return list(map(add, *frames(kind, values)))
 
 
-def _frame(data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + data
+def frames(kind: Kind[Any], values: Sequence[Any]) -> tuple[Iterable[bytes], Sequence[bytes]]:
+    """Return the lengths and the encodings of `framed`, which need not be joined one by one."""
+    if type(None) not in set(map(type, values)):
+        encodings = kind.encode_many(values)
+        return map(_LENGTH.pack, map(len, encodings)), encodings
+    found = [None if value is None else kind.encode(value) for value in values]
+    lengths = [_NULL if data is None else _LENGTH.pack(len(data)) for data in found]
+    return lengths, [data or b"" for data in found]
 
 
 def kind_of(type_: TypeEngine[Any]) -> Kind[Any]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -29,9 +30,9 @@ JSON = JSONKind()
 #: How many values may stand within one another in JSON. Python reads and writes about 980.
 DEEPEST = 800
 _TOO_DEEP = "expected JSON, found values that are nested too deeply"
-#: What not every engine takes stands in JSON only where one of these does: an escaped character, an
-#: integer of many digits, a number with an exponent.
-_NOT_PLAIN = re.compile(r"\\u|[0-9]{16}|[0-9][eE]")
+#: What not every engine takes stands in JSON only where an escaped character does, or one of these:
+#: an integer of many digits, a number with an exponent.
+_NOT_PLAIN = re.compile(r"[0-9](?:[eE]|[0-9]{15})")
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,19 @@ class Batch:
     def __len__(self) -> int:
         return len(self.values[0])
 
+    @cached_property
+    def size(self) -> int:
+        """About how many bytes the values take: text by its characters, numbers by eight."""
+        return sum(map(_column_size, self.values))
+
+
+#: Batches as they are read, from a database that is busy until they are at an end or closed.
+Batches: TypeAlias = Generator[Batch, None, None]
+
 
 def json_document(text: str) -> Any:
     """Read JSON; raise `InvalidValueError` for what is none, and for what not both engines take."""
-    plain = not _NOT_PLAIN.search(text)
+    plain = not (_NOT_PLAIN.search(text) or "\\u" in text)
     document = _decoded(_plain_json if plain else _any_json, text)
     if text.count("[") + text.count("{") > DEEPEST:
         _check_depth(document)
@@ -220,7 +230,12 @@ def _sized(rows: Iterable[Sequence[Any]], most: int) -> Iterator[list[Sequence[A
     size = 0
     for row in rows:
         batch.append(row)
-        size += sum([_size(value) for value in row])
+        for value in row:
+            kind = type(value)
+            if kind is str or kind is bytes:
+                size += len(value)
+            elif kind is np.ndarray:
+                size += value.nbytes
         if len(batch) == most or size >= BYTES:
             yield batch
             batch, size = [], 0
@@ -228,8 +243,10 @@ def _sized(rows: Iterable[Sequence[Any]], most: int) -> Iterator[list[Sequence[A
         yield batch
 
 
-def _size(value: Any) -> int:
-    kind = type(value)
-    if kind is str or kind is bytes:
-        return len(value)
-    return value.nbytes if kind is np.ndarray else 0
+def _column_size(values: Sequence[Any]) -> int:
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, np.ndarray):
+        return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+    if isinstance(first, str | bytes):
+        return sum(len(value) for value in values if isinstance(value, str | bytes))
+    return 8 * len(values)

@@ -23,7 +23,7 @@ from datastore.definitions import IndexDefinition, Metric
 from datastore.errors import CapabilityError, DatabaseError, DatastoreError
 from datastore.inspection import FoundDatabase, Moment
 from datastore.kinds import Kind
-from datastore.reading import Batch, Reader, TableReading, read_batches
+from datastore.reading import Batches, Reader, TableReading, read_batches
 from datastore.results import Method
 from datastore.settings import SearchSettings
 
@@ -184,7 +184,11 @@ class Backend:
         """Insert rows within the transaction of `connection`, reading them in batches."""
         return sum(insert.by_core(connection, values) for values in insert.batches(CORE_BATCH))
 
-    def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
+    def scanning(self, connection: Connection) -> AbstractContextManager[None]:
+        """Let whole tables be read without keeping them in memory."""
+        return nullcontext()
+
+    def read(self, connection: Connection, reading: TableReading) -> Batches:
         """Read the rows of a table, within the transaction of `connection`.
 
         Nothing else may be done with the connection until the last batch was read.

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datastore.bulk import Values
-from datastore.kinds import Kind, framed
+from datastore.kinds import Kind, frames
 
 MODULUS = 2**256
 
 
 def row_hashes(kinds: Sequence[Kind[Any]], values: Values) -> Iterator[bytes]:
     """Yield the SHA-256 of each row, given as one sequence of values for each column."""
-    columns = [framed(kind, column) for kind, column in zip(kinds, values, strict=True)]
+    columns = [each for pair in zip(kinds, values, strict=True) for each in frames(*pair)]
     for row in zip(*columns, strict=True):
         yield hashlib.sha256(b"".join(row)).digest()
 
@@ -47,6 +47,11 @@ class DigestSum:
             self.total += int.from_bytes(hashed, "big")
             self.rows += 1
         self.total %= MODULUS
+
+    def merge(self, other: DigestSum) -> None:
+        """Add the rows of another digest of the same kinds."""
+        self.total = (self.total + other.total) % MODULUS
+        self.rows += other.rows
 
     def remove(self, values: Values) -> None:
         """Take rows out again that were added."""

@@ -31,7 +31,6 @@ from datastore.transfer.jsonl import (
     kind_name,
 )
 from datastore.transfer.jsonl_writer import Embedding, JSONLWriter
-from datastore.transfer.loading import size_of
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.progress import Meter, Progress
 from datastore.transfer.source import DatabaseSource, Position, snapshot
@@ -163,6 +162,7 @@ class _Export:
 
     def _rows(self, table: TableTransfer, meter: Meter) -> Generator[Values, None, None]:
         # In the order of the key, so that the same rows make the same file.
-        for batch in readable(self._source, table, Position()):
-            yield batch.values
-            meter.add(table.name, len(batch), size_of(batch.values))
+        with closing(readable(self._source, table, Position())) as batches:
+            for batch in batches:
+                yield batch.values
+                meter.add(table.name, len(batch), batch.size)

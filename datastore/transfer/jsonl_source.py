@@ -13,7 +13,7 @@ from sqlalchemy.engine import Dialect
 from datastore import migrate
 from datastore.errors import InvalidValueError
 from datastore.kinds import Kind, VectorKind
-from datastore.reading import BYTES, ROWS, Batch, Reader, read_batch
+from datastore.reading import BYTES, ROWS, Batch, Batches, Reader, read_batch
 from datastore.transfer.jsonl import (
     LONGEST_LINE,
     ColumnHeader,
@@ -69,7 +69,7 @@ class JSONLSource:
         """Return the rows that the trailer tells, where it was read."""
         return self._counts.get(table.name)
 
-    def batches(self, table: TableTransfer, position: Position | None) -> Iterator[Batch]:
+    def batches(self, table: TableTransfer, position: Position | None) -> Batches:
         """Read the rows of a table in the order of the file."""
         place = self.tables.index(table)
         if place <= self._at:

@@ -6,19 +6,17 @@ at its end, and what was written is compared with what was read before anything 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from datastore.backends.base import Backend
-from datastore.bulk import Values
 from datastore.errors import DatastoreError, TransferError
+from datastore.reading import Batch
 from datastore.store import Datastore
 from datastore.transfer.digest import DigestSum, TableDigest
 from datastore.transfer.emptying import empty, refuse_references, refuse_rows
@@ -26,7 +24,6 @@ from datastore.transfer.equivalence import SearchSample, compare_searches
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.orphans import Orphan, Orphans
 from datastore.transfer.plan import TableTransfer, as_written, references_ahead
-from datastore.transfer.prefetching import prefetched
 from datastore.transfer.progress import Meter
 from datastore.transfer.rejects import Rejects
 from datastore.transfer.report import LoadReport, SearchComparison, TableReport
@@ -36,7 +33,15 @@ from datastore.transfer.steps import forget
 from datastore.transfer.troubles import Troubles, key_text
 from datastore.transfer.upserting import Upserts
 from datastore.transfer.verification import digest_of
-from datastore.transfer.writing import Limits, TableWriter, Write, attempting, inserting, limits_of
+from datastore.transfer.writing import (
+    Limits,
+    TableWriter,
+    Write,
+    attempting,
+    inserting,
+    limits_of,
+    read_only,
+)
 from datastore.translation import translated
 
 
@@ -76,24 +81,30 @@ class Transfer:
 
     def write_table(self, table: TableTransfer, write: Write) -> None:
         """Write one table."""
-        writer = TableWriter(table, self.troubles, self.rejects, write, self.limits(table))
-        began, size = self.meter.seconds, self.meter.bytes
-        added = self.digests.setdefault(table.name, DigestSum(table.kinds))
-        read = 0
-        for batch in prefetched(self.source.batches(table, None)):
-            taken = writer.write(batch, partial(self.source.line, batch))
-            if self.options.verify == "full" and taken[0]:
-                added.add(taken)
-            read += len(batch)
-            self.meter.add(table.name, len(batch), size_of(batch.values))
+        digest = self.digests.setdefault(table.name, DigestSum(table.kinds))
+        writer = self.writer(table, write, digest if self.options.verify == "full" else None)
+        began, read, size = self.meter.seconds, self.meter.rows, self.meter.bytes
+        with closing(self.source.batches(table, None)) as batches:
+            writer.write(self.metered(table, batches))
         self.reports[table.name] = TableReport(
             table.name,
-            read,
+            self.meter.rows - read,
             writer.written,
             writer.rejected,
             self.meter.bytes - size,
             self.meter.seconds - began,
         )
+
+    def writer(self, table: TableTransfer, write: Write, digest: DigestSum | None) -> TableWriter:
+        """Return what writes one table, and adds up its rows."""
+        limits, line = self.limits(table), self.source.line
+        return TableWriter(table, self.troubles, self.rejects, write, limits, line, digest)
+
+    def metered(self, table: TableTransfer, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Count batches as they pass."""
+        for batch in batches:
+            self.meter.add(table.name, len(batch), batch.size)
+            yield batch
 
     def limits(self, table: TableTransfer) -> Limits:
         """Return what the target does not hold as it is; none where nobody knows the target."""
@@ -271,20 +282,6 @@ def rehearse(source: Source, options: LoadOptions, backend: Backend | None = Non
     """Read everything and check each value; what the database would say of rows stays unknown."""
     work = Transfer(source, options, backend)
     for table in source.tables:
-        work.write_table(table, lambda _: None)
+        work.write_table(table, read_only)
     source.finish()
     return work.report()
-
-
-def size_of(values: Values) -> int:
-    """Return about how many bytes values take: text by its characters, numbers by eight."""
-    return sum(map(_column_size, values))
-
-
-def _column_size(values: Sequence[Any]) -> int:
-    first = next((value for value in values if value is not None), None)
-    if isinstance(first, np.ndarray):
-        return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
-    if isinstance(first, str | bytes):
-        return sum(len(value) for value in values if isinstance(value, str | bytes))
-    return 8 * len(values)

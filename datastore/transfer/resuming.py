@@ -7,9 +7,8 @@ kept up to date row by row, since anybody may search meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,11 +25,9 @@ from datastore.transfer.loading import (
     IncompleteLoadError,
     Load,
     optimized,
-    size_of,
 )
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.plan import TableTransfer, as_written, references_ahead
-from datastore.transfer.prefetching import prefetched
 from datastore.transfer.report import LoadReport, TableReport
 from datastore.transfer.schemas import Schema
 from datastore.transfer.source import DatabaseSource, Position, Source, snapshot
@@ -112,11 +109,13 @@ class SteppedLoad(Load):
         if step.done:
             return
         if not table.key:  # no row says how far it went: all of them or none
-            self._load_batches(table, prefetched(self.source.batches(table, None)), done=True)
+            with closing(self.source.batches(table, None)) as batches:
+                self._load_batches(table, batches, done=True)
             return
         position = Position(step.read, _key_of(table, step.key))
-        for batch in prefetched(self.source.batches(table, position)):
-            self._load_batches(table, [batch])
+        with closing(self.source.batches(table, position)) as batches:
+            for batch in batches:
+                self._load_batches(table, [batch])
         self._load_batches(table, [], done=True)
 
     def _load_batches(
@@ -125,30 +124,26 @@ class SteppedLoad(Load):
         """Write batches, and how far that goes, in one transaction."""
         with self._writing() as connection:
             write = attempting(connection, self.backend, inserting(connection, self.backend, table))
-            writer = TableWriter(table, self.troubles, self.rejects, write, self.limits(table))
-            key: Any = None
-            began = self.meter.seconds
-            for batch in batches:
-                taken = writer.write(batch, partial(self.source.line, batch))
-                self.digests[table.name].add(taken)
-                key = _last_key(table, batch) or key
-                self._count(table, batch, len(taken[0]))
+            writer = self.writer(table, write, self.digests[table.name])
+            began, read, size = self.meter.seconds, self.meter.rows, self.meter.bytes
+            reached = _Reached(table, self.metered(table, batches))
+            writer.write(reached)
+            self._count(writer, self.meter.rows - read, self.meter.bytes - size)
             if self.troubles and self.options.on_error == "stop":
                 raise IncompleteLoadError(self.report(), _STOPPED)
             self.rejects.flush()
-            self._note(connection, table, key, done)
+            self._note(connection, table, reached.key, done)
         report = self.reports[table.name]
         elapsed = report.seconds + self.meter.seconds - began
         self.reports[table.name] = replace(report, seconds=elapsed)
 
-    def _count(self, table: TableTransfer, batch: Batch, taken: int) -> None:
-        before, size = self.reports[table.name], size_of(batch.values)
-        self.meter.add(table.name, len(batch), size)
-        self.reports[table.name] = replace(
+    def _count(self, writer: TableWriter, read: int, size: int) -> None:
+        before = self.reports[writer.table.name]
+        self.reports[writer.table.name] = replace(
             before,
-            read=before.read + len(batch),
-            written=before.written + taken,
-            rejected=before.rejected + len(batch) - taken,
+            read=before.read + read,
+            written=before.written + writer.written,
+            rejected=before.rejected + writer.rejected,
             bytes=before.bytes + size,
         )
 
@@ -195,6 +190,19 @@ class SteppedLoad(Load):
                     "again from the beginning, with --truncate",
                     table=table.name,
                 )
+
+
+class _Reached(Iterator[Batch]):
+    """Batches, and the primary key that was reached, as JSON."""
+
+    def __init__(self, table: TableTransfer, batches: Iterator[Batch]) -> None:
+        self._table, self._batches = table, batches
+        self.key: list[Any] | None = None
+
+    def __next__(self) -> Batch:
+        batch = next(self._batches)
+        self.key = _last_key(self._table, batch) or self.key
+        return batch
 
 
 def load_in_steps(

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from datastore.backends.base import Access, Backend
 from datastore.engine import access_engine
-from datastore.reading import ROWS, Batch, TableReading
+from datastore.reading import ROWS, Batch, Batches, TableReading
 from datastore.store import Datastore
 from datastore.transfer.plan import TableTransfer
 from datastore.translation import translated
@@ -40,7 +40,7 @@ class Source(Protocol):
     def count(self, table: TableTransfer) -> int | None:
         """Return how many rows a table has, None where that is not known yet."""
 
-    def batches(self, table: TableTransfer, position: Position | None) -> Iterator[Batch]:
+    def batches(self, table: TableTransfer, position: Position | None) -> Batches:
         """Read the rows of a table, from behind a position in an order that is always the same.
 
         Without a position all rows are read, in any order.
@@ -76,9 +76,10 @@ class DatabaseSource:
     def count(self, table: TableTransfer) -> int:
         """Count the rows."""
         counted = sa.select(sa.func.count()).select_from(table.source)
-        return int(self._connection.execute(counted).scalar_one())
+        with self._backend.scanning(self._connection):
+            return int(self._connection.execute(counted).scalar_one())
 
-    def batches(self, table: TableTransfer, position: Position | None) -> Iterator[Batch]:
+    def batches(self, table: TableTransfer, position: Position | None) -> Batches:
         """Read rows as they are stored, by their primary key if there is a position."""
         after = None if position is None else position.key
         reading = TableReading(

@@ -43,7 +43,12 @@ class Upserts:
                 f"table {table.name} has no primary key, by which its rows could be matched",
                 table=table.name,
             )
-        return lambda values: self._write(table, values)
+
+        def write(stream: Iterable[Values]) -> None:
+            for values in stream:
+                self._write(table, values)
+
+        return write
 
     def _write(self, table: TableTransfer, values: Values) -> None:
         given = self._led(table, values)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from zlib import crc32
 
 from datastore.errors import TransferError
 from datastore.kinds import framed
-from datastore.reading import Batch
+from datastore.reading import Batch, Batches, Unreadable
 from datastore.transfer.digest import MODULUS, DigestSum, TableDigest, row_hashes
 from datastore.transfer.plan import TableTransfer
-from datastore.transfer.prefetching import prefetched
 from datastore.transfer.source import Position, Source
 from datastore.transfer.troubles import EXAMPLES, key_text
 
@@ -83,18 +83,23 @@ def difference(
     )
 
 
-def readable(
-    source: Source, table: TableTransfer, position: Position | None = None
-) -> Iterator[Batch]:
+def readable(source: Source, table: TableTransfer, position: Position | None = None) -> Batches:
     """Read rows; raise `TransferError` for the first value that is not of its kind."""
-    for batch in prefetched(source.batches(table, position)):
-        for each in batch.unreadable[:1]:
-            line, key = source.line(batch, each.row), _key(table, batch, each.row)
-            place = f"table {table.name}, column {table.columns[each.column]}"
-            where = f"{place}, line {line}" if line else place
-            message = f"{where} ({key}): {each.reason}" if key else f"{where}: {each.reason}"
-            raise TransferError(message, table=table.name, key=key, line=line)
-        yield batch
+    with closing(source.batches(table, position)) as batches:
+        for batch in batches:
+            for each in batch.unreadable[:1]:
+                raise _unreadable(source, table, batch, each)
+            yield batch
+
+
+def _unreadable(
+    source: Source, table: TableTransfer, batch: Batch, wrong: Unreadable
+) -> TransferError:
+    line, key = source.line(batch, wrong.row), _key(table, batch, wrong.row)
+    place = f"table {table.name}, column {table.columns[wrong.column]}"
+    where = f"{place}, line {line}" if line else place
+    message = f"{where} ({key}): {wrong.reason}" if key else f"{where}: {wrong.reason}"
+    return TransferError(message, table=table.name, key=key, line=line)
 
 
 def _rows_of(table: TableTransfer, side: Source, groups: set[int]) -> Iterator[tuple[str, bytes]]:

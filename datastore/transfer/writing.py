@@ -1,27 +1,37 @@
-"""Batches on their way into a table: what can be taken is, and the rest is found and named."""
+"""Rows on their way into a table: what can be taken is, and the rest is found and named.
+
+They are read while those before them are written, so that neither side waits for the other. What
+was written is kept until the database has taken it, so that a refused row can be looked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from sqlalchemy.engine import Connection
 
 from datastore.backends.base import Backend
-from datastore.bulk import ColumnwiseInsert, Values
+from datastore.bulk import StreamedInsert, Values
 from datastore.errors import IntegrityError, InvalidValueError, TransferError
 from datastore.reading import Batch, Unreadable
+from datastore.transfer.digest import DigestSum
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.rejects import Rejects
 from datastore.transfer.troubles import Troubles, key_text
 from datastore.translation import translated
 
-#: Writes rows, all or none; raises what the database says of them.
-Write: TypeAlias = Callable[[Values], None]
+#: Writes rows as they come, all or none; raises what the database says of them.
+Write: TypeAlias = Callable[[Iterable[Values]], None]
+#: Finds the line of a file that a row of a batch stands on, if there is a file.
+Line: TypeAlias = Callable[[Batch, int], int | None]
 #: Columns by their place, and what raises `InvalidValueError` for some values of theirs.
 Limits: TypeAlias = Sequence[tuple[int, Callable[[Any], None]]]
 #: Rows that the database refuses are looked for one by one, and no further than this.
 MOST_REFUSED = 10_000
+#: Batches that are written at once, and kept until then.
+WINDOW = 4
 
 
 def limits_of(backend: Backend, table: TableTransfer) -> Limits:
@@ -33,26 +43,68 @@ def limits_of(backend: Backend, table: TableTransfer) -> Limits:
 def inserting(connection: Connection, backend: Backend, table: TableTransfer) -> Write:
     """Return what inserts rows."""
 
-    def insert(values: Values) -> None:
+    def insert(stream: Iterable[Values]) -> None:
         keys = [column.key for column in table.target_columns]
-        rows = ColumnwiseInsert(table.target, keys, values)
-        backend.insert_many(connection, rows)
+        backend.insert_many(connection, StreamedInsert(table.target, keys, stream))
 
     return insert
+
+
+def read_only(stream: Iterable[Values]) -> None:
+    """Write nothing."""
+    for _ in stream:
+        pass
 
 
 def attempting(connection: Connection, backend: Backend, write: Write) -> Write:
     """Return what writes within a savepoint, so that the transaction survives a refusal."""
 
-    def attempt(values: Values) -> None:
+    def attempt(stream: Iterable[Values]) -> None:
         with translated(backend), connection.begin_nested():
-            write(values)
+            write(stream)
 
     return attempt
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of a batch, by their number there, and what they add up to."""
+
+    batch: Batch
+    rows: Sequence[int]
+    values: Values
+    digest: DigestSum | None
+
+
+class _Window(Iterator[Values]):
+    """Some batches, without the rows that are wrong; they are kept when they were read."""
+
+    def __init__(self, batches: Iterator[Batch], cleared: Callable[[Batch], _Piece]) -> None:
+        self.pieces: list[_Piece] = []
+        self.failure: BaseException | None = None
+        self.is_last = False
+        self._batches, self._cleared = batches, cleared
+
+    def __next__(self) -> Values:
+        while len(self.pieces) < WINDOW:
+            self.pieces.append(self._cleared(self._next_batch()))
+            if self.pieces[-1].rows:
+                return self.pieces[-1].values
+        raise StopIteration
+
+    def _next_batch(self) -> Batch:
+        try:
+            return next(self._batches)
+        except StopIteration:
+            self.is_last = True
+            raise
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
 class TableWriter:
-    """Writes the rows of one table as far as they can be taken, and counts them."""
+    """Writes the rows of one table as far as they can be taken, and adds those up."""
 
     def __init__(
         self,
@@ -61,24 +113,52 @@ class TableWriter:
         rejects: Rejects,
         write: Write,
         limits: Limits = (),
+        line: Line = lambda _batch, _row: None,
+        digest: DigestSum | None = None,
     ) -> None:
         self.table = table
         self._troubles, self._rejects = troubles, rejects
-        self._write, self._limits = write, limits
+        self._write, self._limits, self._line, self._digest = write, limits, line, digest
         self.written = self.rejected = 0
         self._refused = 0
 
-    def write(self, batch: Batch, line: Callable[[int], int | None]) -> Values:
-        """Write what can be written, and return it; `line` tells where a row stands in a file."""
+    def write(self, batches: Iterator[Batch]) -> None:
+        """Write what can be written."""
+        is_last = False
+        while not is_last:
+            window = _Window(batches, self._cleared)
+            try:
+                self._write(window)
+            except (IntegrityError, InvalidValueError):
+                if window.failure is not None:
+                    raise
+                for piece in window.pieces:
+                    self._write_by_halves(piece)
+            else:
+                for piece in window.pieces:
+                    self._count(piece)
+            is_last = window.is_last
+
+    def _cleared(self, batch: Batch) -> _Piece:
+        """Reject the rows of a batch that hold wrong values, and return the others."""
         wrong = {each.row: each for each in reversed([*batch.unreadable, *self._beyond(batch)])}
         for row, each in sorted(wrong.items()):
             column = self.table.columns[each.column]
-            self._reject(row_of(batch.values, row), column, each.reason, line(row))
+            self._reject(batch, row, column, each.reason)
         rows = [row for row in range(len(batch)) if row not in wrong]
-        values = batch.values if not wrong else chosen(batch.values, rows)
-        taken = list(self._taken(values, rows, line)) if rows else []
-        self.written += sum(len(part[0]) for part in taken)
-        return _joined(taken, len(self.table.columns))
+        return self._piece(batch, rows, chosen(batch.values, rows) if wrong else batch.values)
+
+    def _piece(self, batch: Batch, rows: Sequence[int], values: Values) -> _Piece:
+        if self._digest is None or not rows:
+            return _Piece(batch, rows, values, None)
+        digest = DigestSum(self.table.kinds)
+        digest.add(values)
+        return _Piece(batch, rows, values, digest)
+
+    def _count(self, piece: _Piece) -> None:
+        self.written += len(piece.rows)
+        if self._digest is not None and piece.digest is not None:
+            self._digest.merge(piece.digest)
 
     def _beyond(self, batch: Batch) -> Iterator[Unreadable]:
         """Find values that the target would refuse, or store as others."""
@@ -92,31 +172,33 @@ class TableWriter:
                 except InvalidValueError as error:
                     yield Unreadable(row, column, str(error))
 
-    def _taken(
-        self, values: Values, rows: Sequence[int], line: Callable[[int], int | None]
-    ) -> Iterator[Values]:
+    def _write_by_halves(self, piece: _Piece) -> None:
         """Write rows, halving those that are refused until the wrong ones are found."""
+        if not piece.rows:
+            return
         try:
-            self._write(values)
+            self._write([piece.values])
         except (IntegrityError, InvalidValueError) as error:
-            if len(rows) == 1:
-                self._reject(row_of(values, 0), None, str(error), line(rows[0]))
-                self._count_refused(str(error), line(rows[0]))
+            if len(piece.rows) == 1:
+                line = self._reject(piece.batch, piece.rows[0], None, str(error))
+                self._count_refused(str(error), line)
                 return
         else:
-            yield values
+            self._count(piece)
             return
-        half = len(rows) // 2
+        half = len(piece.rows) // 2
         for part in (slice(half), slice(half, None)):
-            yield from self._taken([column[part] for column in values], rows[part], line)
+            values = [column[part] for column in piece.values]
+            self._write_by_halves(self._piece(piece.batch, piece.rows[part], values))
 
-    def _reject(
-        self, row: Sequence[Any], column: str | None, reason: str, line: int | None
-    ) -> None:
-        key = key_text(self.table.key, [row[each] for each in self.table.key_positions])
+    def _reject(self, batch: Batch, row: int, column: str | None, reason: str) -> int | None:
+        """Note a row and what is wrong with it; return its line."""
+        values, line = row_of(batch.values, row), self._line(batch, row)
+        key = key_text(self.table.key, [values[each] for each in self.table.key_positions])
         self._troubles.add(self.table.name, column, reason, key, line)
-        self._rejects.add(self.table, row, column, reason)
+        self._rejects.add(self.table, values, column, reason)
         self.rejected += 1
+        return line
 
     def _count_refused(self, reason: str, line: int | None) -> None:
         self._refused += 1
@@ -137,9 +219,3 @@ def row_of(values: Values, row: int) -> list[Any]:
 def chosen(values: Values, rows: Sequence[int]) -> Values:
     """Return some rows of values that are given by column."""
     return [[column[row] for row in rows] for column in values]
-
-
-def _joined(parts: Sequence[Values], width: int) -> Values:
-    if len(parts) == 1:
-        return parts[0]
-    return [[value for part in parts for value in part[number]] for number in range(width)]

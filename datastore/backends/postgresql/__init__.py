@@ -49,7 +49,7 @@ from datastore.definitions import IndexDefinition, Metric, VectorIndexDefinition
 from datastore.errors import DatastoreError
 from datastore.inspection import FoundDatabase, Moment
 from datastore.kinds import Kind
-from datastore.reading import Batch, TableReading
+from datastore.reading import Batches, TableReading
 from datastore.results import Method
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class PostgreSQLBackend(Backend):
             return bulk.insert_many(connection, insert)
         return super().insert_many(connection, insert)
 
-    def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
+    def read(self, connection: Connection, reading: TableReading) -> Batches:
         """Read rows by COPY in its binary format."""
         return read(connection, reading)
 

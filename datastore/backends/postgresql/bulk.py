@@ -27,9 +27,8 @@ from datastore.backends.postgresql.types import VectorValue
 from datastore.bulk import BulkInsert, Values
 from datastore.execution import refusals
 
-#: Rows for each COPY. They are read before it begins, so that whoever yields them may use the
-#: connection, and take the time they need. Each COPY costs about as much as 50 vectors of 1536
-#: dimensions, or 1000 rows of a few short texts.
+#: Rows for each COPY that must be read before it begins. Each costs about as much as 50 vectors of
+#: 1536 dimensions, or 1000 rows of a few short texts.
 ROWS = 4000
 #: Rows that are checked while the server stores those before them.
 PART = 250
@@ -125,7 +124,7 @@ def run_copies(engine: Engine) -> None:
         if parts is None:
             return False
         with cursor.copy(statement) as copy:
-            copy.set_types(parts.types)
+            copy.set_types([column.oid for column in parts.columns])
             for values in parts:
                 for row in zip(*values, strict=True):
                     copy.write_row(row)
@@ -136,43 +135,50 @@ def insert_many(connection: Connection, insert: BulkInsert) -> int:
     """Insert rows, by COPY where they are many; return their number."""
     columns: Sequence[_Column] = ()
     count = 0
-    for values in insert.batches(ROWS):
-        if not columns and len(values[0]) >= FEW:
-            columns = _columns(connection, insert)
-        rest = values
-        if columns:
-            parts = _Parts(insert, columns, values, connection.dialect)
-            count += _copy(connection, insert, parts)
-            rest = parts.rest
-        count += insert.by_core(connection, rest) if rest[0] else 0
+    for stream in insert.streams(ROWS):
+        parts = _Parts(insert, stream, connection.dialect)
+        while parts.rest:
+            if not columns and len(parts.rest[0]) >= FEW:
+                columns = _columns(connection, insert)
+            count += _copy(connection, insert, parts, columns) if columns else 0
+            count += insert.by_core(connection, parts.take_rest()) if parts.rest else 0
     return count
 
 
 class _Parts:
-    """A batch in parts, as far as all of a part can be copied; `rest` is what remains."""
+    """Batches in parts, as far as all of a part can be copied.
 
-    def __init__(
-        self, insert: BulkInsert, columns: Sequence[_Column], values: Values, dialect: sa.Dialect
-    ) -> None:
-        self._insert, self._columns, self._dialect = insert, columns, dialect
-        self.rest = values
+    `rest` is what remains of a batch then; there is none at the end of all.
+    """
 
-    @property
-    def types(self) -> Sequence[int]:
-        """The numbers of the columns' types."""
-        return [column.oid for column in self._columns]
+    def __init__(self, insert: BulkInsert, batches: Iterator[Values], dialect: sa.Dialect) -> None:
+        self._insert, self._batches, self._dialect = insert, batches, dialect
+        self.rest: Values = next(batches, ())
+        self.columns: Sequence[_Column] = ()
+
+    def take_rest(self) -> Values:
+        """Return what remains of a batch, and go on to the next."""
+        values, self.rest = self.rest, next(self._batches, ())
+        return values
 
     def __iter__(self) -> Iterator[Values]:
-        while self.rest[0]:
-            bound = self._insert.bound([values[:PART] for values in self.rest], self._dialect)
-            if not all(c.wire.takes(v) for c, v in zip(self._columns, bound, strict=True)):
-                return
-            self.rest = [values[PART:] for values in self.rest]
-            yield bound
+        """Yield parts; read the next batch when all of the one before was taken."""
+        while self.rest:
+            values = self.rest
+            for start in range(0, len(values[0]), PART):
+                self.rest = [column[start:] for column in values]
+                bound = self._insert.bound([each[:PART] for each in self.rest], self._dialect)
+                if not all(c.wire.takes(v) for c, v in zip(self.columns, bound, strict=True)):
+                    return
+                yield bound
+            self.take_rest()
 
 
-def _copy(connection: Connection, insert: BulkInsert, parts: _Parts) -> int:
+def _copy(
+    connection: Connection, insert: BulkInsert, parts: _Parts, columns: Sequence[_Column]
+) -> int:
     table, names = insert.names(connection)
+    parts.columns = columns
     with refusals(connection):
         return connection.exec_driver_sql(
             f"COPY {_single(table)} ({_single(names)}) FROM STDIN (FORMAT BINARY)",

@@ -7,7 +7,7 @@ rows that a cursor fetches; and vectors arrive as the bytes that they are.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,7 +28,7 @@ from datastore.errors import InvalidValueError
 from datastore.execution import refusals
 from datastore.kinds import ArrayKind, Kind
 from datastore.reading import (
-    Batch,
+    Batches,
     Reader,
     TableReading,
     json_document,
@@ -125,7 +125,7 @@ _LOADERS: Mapping[str, type[Loader]] = {
 }
 
 
-def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
+def read(connection: Connection, reading: TableReading) -> Batches:
     """Read rows within the transaction of `connection`, which does nothing else meanwhile."""
     wires = [_wire(kind, connection) for kind in reading.kinds]
     columns = [sa.cast(column, w[0]) for column, w in zip(reading.columns, wires, strict=True)]

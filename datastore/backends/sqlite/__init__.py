@@ -47,7 +47,7 @@ from datastore.backends.sqlite.files import (
 from datastore.backends.sqlite.indexes import full_text_size, search_objects, vector_spaces
 from datastore.backends.sqlite.inspection import inspect
 from datastore.backends.sqlite.limits import limit
-from datastore.backends.sqlite.reading import read, vector_lengths
+from datastore.backends.sqlite.reading import read, scanning, vector_lengths
 from datastore.backends.sqlite.sequences import reset_sequences
 from datastore.backends.sqlite.statistics import vector_statistics
 from datastore.bulk import BulkInsert
@@ -60,7 +60,7 @@ from datastore.definitions import (
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
 from datastore.inspection import FoundDatabase, Moment
 from datastore.kinds import Kind
-from datastore.reading import Batch, TableReading
+from datastore.reading import Batches, TableReading
 from datastore.results import Method
 
 if TYPE_CHECKING:
@@ -213,7 +213,11 @@ class SQLiteBackend(Backend):
         status = Path(next(path for _, name, path in databases if name == "main")).stat()
         return status.st_dev, status.st_ino
 
-    def read(self, connection: Connection, reading: TableReading) -> Iterator[Batch]:
+    def scanning(self, connection: Connection) -> AbstractContextManager[None]:
+        """Keep few pages."""
+        return scanning(connection)
+
+    def read(self, connection: Connection, reading: TableReading) -> Batches:
         """Read values as they are stored, of whatever type."""
         return read(connection, reading)
 

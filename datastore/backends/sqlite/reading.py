@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeEngine
 from datastore.errors import InvalidValueError
 from datastore.kinds import ArrayKind, DecimalKind, JSONKind, Kind, VectorKind
 from datastore.reading import (
-    Batch,
+    Batches,
     Reader,
     TableReading,
     json_document,
@@ -48,12 +48,12 @@ class InvalidText(bytes):
     """Text that is no UTF-8."""
 
 
-def read(connection: Connection, reading: TableReading) -> Iterator[Batch]:
+def read(connection: Connection, reading: TableReading) -> Batches:
     """Read rows within the transaction of `connection`."""
     statement = reading.statement(*(sa.type_coerce(column, _RAW) for column in reading.columns))
     pairs = zip(reading.columns, reading.kinds, strict=True)
     readers = [reader(column.type, kind) for column, kind in pairs]
-    with _any_text(connection), _small_cache(connection):
+    with _any_text(connection), scanning(connection):
         rows = connection.execution_options(stream_results=True).execute(statement)
         with rows:
             yield from read_batches(rows, readers, reading.batch_rows)
@@ -77,7 +77,8 @@ def _any_text(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _small_cache(connection: Connection) -> Iterator[None]:
+def scanning(connection: Connection) -> Iterator[None]:
+    """Keep few pages meanwhile."""
     usual = connection.exec_driver_sql("PRAGMA cache_size").scalar_one()
     connection.exec_driver_sql(f"PRAGMA cache_size={-_SCAN_CACHE}")
     try:
