@@ -11,7 +11,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import environment, graph, hybrid, ingest, quality, reads, text, transfer, vectors
+from benchmarks import (
+    environment,
+    graph,
+    hybrid,
+    ingest,
+    jsonl,
+    quality,
+    reads,
+    text,
+    transfer,
+    vectors,
+)
 from benchmarks.case import Case, Result
 from benchmarks.data import ROOT
 from benchmarks.measure import Skipped
@@ -27,6 +38,7 @@ SUBJECTS: Mapping[str, Sequence[Case]] = {
     "hybrid": hybrid.CASES,
     "quality": quality.CASES,
     "transfer": transfer.CASES,
+    "jsonl": jsonl.CASES,
     "graph": graph.CASES,
 }
 SETTINGS = ("DATASTORE_", "DATABASE_URL", "PG_", "SQLITE_")

@@ -116,6 +116,10 @@ def copy_beside_pgloader(bench: Workbench) -> Outcome:
 
     def pgloader(_: object) -> None:
         subprocess.run(["pgloader", str(command)], check=True, capture_output=True)
+        # It returns 0 whatever happened.
+        found = raw.execute("SELECT count(*) FROM loaded.documents").fetchone()
+        if found != (count,):
+            raise RuntimeError(f"pgloader: expected {count} rows, found {found}")
 
     measured = measure(
         [
@@ -133,7 +137,11 @@ def _pgloader_command(bench: Workbench, source: Datastore, target: Datastore) ->
     alone = bench.raw_sqlite()  # a file with this table and no other
     file = alone.execute("PRAGMA database_list").fetchone()[2]
     alone.execute("ATTACH ? AS given", (source.engine.url.database,))
-    alone.execute("CREATE TABLE documents AS SELECT * FROM given.documents")
+    alone.execute(
+        "CREATE TABLE documents (id integer PRIMARY KEY, body text, meta text, created bigint, "
+        "flag integer, score double precision, embedding blob)"
+    )
+    alone.execute("INSERT INTO documents SELECT * FROM given.documents")
     alone.execute("DETACH given")
     alone.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     url = target.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
