@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7f7f7f")
 #: Letters of a name beside its node; the whole name is in its tooltip and in the table.
 LABEL = 28
+#: With more relationships than these, the type of one is shown when it is pointed at.
+LABELLED = 40
 MARGIN, WIDEST = 90.0, 9.0
 
 _STYLE = """
 :root { color-scheme: light dark; }
+* { box-sizing: border-box; }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; }
-svg { width: 100%; height: auto; max-height: 85vh; border: 1px solid #8884; border-radius: 6px; }
+body { padding: 0 1rem; overflow-wrap: anywhere; }
+svg { width: 100%; height: 75vh; border: 1px solid #8884; border-radius: 6px; }
 svg text { font-size: 12px; fill: currentColor; }
 line, path.edge { stroke: #888; fill: none; opacity: .55; }
 g.edge text { font-size: 9px; opacity: 0; text-anchor: middle; }
-g.edge:hover text { opacity: 1; }
+g.edge:hover text, svg.few g.edge text { opacity: 1; }
 g.edge:hover line, g.edge:hover path.edge { stroke: currentColor; opacity: 1; }
 table { border-collapse: collapse; margin: .5rem 0 2rem; width: 100%; }
 th, td { text-align: left; padding: .25rem .6rem; vertical-align: top; }
@@ -104,7 +108,8 @@ def _picture(found: Neighborhood, colours: dict[str, str]) -> Iterator[str]:
     numbers = {entity.id: number for number, (entity, _) in enumerate(found.entities)}
     edges = [(numbers[edge.source], numbers[edge.target]) for edge in found.relationships]
     places = positions([depth for _, depth in found.entities], edges).tolist()
-    yield f'<svg viewBox="{_view(places)}" role="img">'
+    few = ' class="few"' if len(edges) <= LABELLED else ""
+    yield f'<svg{few} viewBox="{_view(places)}" role="img">'
     yield (
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto-start-reverse">'
