@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import sqlalchemy as sa
 
+from datastore import one_of
 from datastore.errors import InvalidValueError
 from repositories.base import INT32, whole
 from repositories.graph_rows import (
@@ -102,7 +103,7 @@ def _steps(
     return sa.union_all(
         *(
             sa.select(*([near.label("near")] if near_too else []), far.label("far"))
-            .where(_edge.namespace == NAMESPACE, near.in_(listed("frontier")))
+            .where(_edge.namespace == NAMESPACE, one_of(near, listed("frontier")))
             .where(_kept(typed, strong))
             for near, far in _ways(direction)
         )
@@ -115,7 +116,7 @@ def next_hop(direction: Direction, typed: bool, strong: bool) -> sa.Executable:
     top = (
         sa.select(_entity.entity_id)
         .where(_entity.namespace == NAMESPACE)
-        .where(_entity.entity_id.in_(_steps(direction, typed, strong)))
+        .where(one_of(_entity.entity_id, _steps(direction, typed, strong)))
         .where(_entity.entity_id.not_in(listed("seen")))
         .order_by(*BY_WEIGHT)
         .limit(LIMIT)
