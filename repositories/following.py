@@ -35,6 +35,7 @@ AGAINST: Mapping[Direction, Direction] = {"out": "in", "in": "out", "both": "bot
 
 _entity = kg_entities.c
 _edge = kg_relationships.c
+_ONE: sa.ColumnElement[int] = sa.literal_column("1")
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,16 @@ def next_hop(direction: Direction, typed: bool, strong: bool) -> sa.Executable:
 def steps(direction: Direction, typed: bool, strong: bool) -> sa.Executable:
     """Select what lies one hop from the `frontier`, with whence: columns `near` and `far`."""
     return _steps(direction, typed, strong, near_too=True)
+
+
+@lru_cache
+def meeting(direction: Direction, typed: bool, strong: bool) -> sa.Executable:
+    """Select the first of `steps` to one of `goals`, by `far` and then `near`."""
+    step = _steps(direction, typed, strong, near_too=True).subquery("step")
+    # An expression keeps planners from looking up each pair of ids.
+    met = step.c.far.concat("").in_(listed("goals"))
+    # The number is the same each time, and SQLite plans anew for a bound one.
+    return sa.select(step).where(met).order_by(step.c.far, step.c.near).limit(_ONE)
 
 
 @lru_cache
