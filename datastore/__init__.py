@@ -5,7 +5,7 @@ from datastore.errors import DatastoreError
 from datastore.results import DatabaseSchema, RunResult, SearchHit, SearchResult
 from datastore.schema import FullTextIndex, VectorIndex
 from datastore.settings import Settings
-from datastore.sql import each, hybrid, matching, nearest, upsert
+from datastore.sql import each, hybrid, matching, nearest, one_of, upsert
 from datastore.store import Datastore, Transaction
 from datastore.types import JSONDocument, RowKey, Text, TextArray, UTCDateTime, Vector
 
@@ -31,5 +31,6 @@ __all__ = [
     "hybrid",
     "matching",
     "nearest",
+    "one_of",
     "upsert",
 ]

@@ -215,6 +215,19 @@ class Each(FunctionElement[str]):
     inherit_cache = True
 
 
+class OneOf(FunctionElement[bool]):
+    """Whether a value is one of those that a query gives."""
+
+    name = "one_of"
+    feature = "value of a query"
+    type = sa.Boolean()
+    inherit_cache = True
+
+    def self_group(self, against: Any = None) -> OneOf:
+        """Stay a condition: compared with 1, as a function would be, it leads to no index."""
+        return self
+
+
 class OnConflict(SyntaxExtension, ClauseElement):
     """ON CONFLICT (key) DO UPDATE SET ..., or DO NOTHING where nothing is set."""
 
@@ -241,6 +254,7 @@ class OnConflict(SyntaxExtension, ClauseElement):
 @compiles(Nearest)
 @compiles(Matching)
 @compiles(Each)
+@compiles(OneOf)
 @compiles(OnConflict)
 def _refuse(element: Any, compiler: Any, **_: Any) -> str:
     feature = getattr(element, "feature", type(element).__name__)

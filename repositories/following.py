@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import sqlalchemy as sa
 
+from datastore import one_of
 from datastore.errors import InvalidValueError
 from repositories.base import INT32, whole
 from repositories.graph_rows import (
@@ -34,6 +35,7 @@ AGAINST: Mapping[Direction, Direction] = {"out": "in", "in": "out", "both": "bot
 
 _entity = kg_entities.c
 _edge = kg_relationships.c
+_ONE: sa.ColumnElement[int] = sa.literal_column("1")
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def _steps(
     return sa.union_all(
         *(
             sa.select(*([near.label("near")] if near_too else []), far.label("far"))
-            .where(_edge.namespace == NAMESPACE, near.in_(listed("frontier")))
+            .where(_edge.namespace == NAMESPACE, one_of(near, listed("frontier")))
             .where(_kept(typed, strong))
             for near, far in _ways(direction)
         )
@@ -115,7 +117,7 @@ def next_hop(direction: Direction, typed: bool, strong: bool) -> sa.Executable:
     top = (
         sa.select(_entity.entity_id)
         .where(_entity.namespace == NAMESPACE)
-        .where(_entity.entity_id.in_(_steps(direction, typed, strong)))
+        .where(one_of(_entity.entity_id, _steps(direction, typed, strong)))
         .where(_entity.entity_id.not_in(listed("seen")))
         .order_by(*BY_WEIGHT)
         .limit(LIMIT)
@@ -129,6 +131,16 @@ def next_hop(direction: Direction, typed: bool, strong: bool) -> sa.Executable:
 def steps(direction: Direction, typed: bool, strong: bool) -> sa.Executable:
     """Select what lies one hop from the `frontier`, with whence: columns `near` and `far`."""
     return _steps(direction, typed, strong, near_too=True)
+
+
+@lru_cache
+def meeting(direction: Direction, typed: bool, strong: bool) -> sa.Executable:
+    """Select the first of `steps` to one of `goals`, by `far` and then `near`."""
+    step = _steps(direction, typed, strong, near_too=True).subquery("step")
+    # An expression keeps planners from looking up each pair of ids.
+    met = step.c.far.concat("").in_(listed("goals"))
+    # The number is the same each time, and SQLite plans anew for a bound one.
+    return sa.select(step).where(met).order_by(step.c.far, step.c.near).limit(_ONE)
 
 
 @lru_cache

@@ -65,14 +65,24 @@ def read_entity(session: Session, namespace: str, id: str) -> Entity:
     """Return an entity, or raise `NotFoundError`."""
     row = session.query_one(ENTITY, {"namespace": namespace, "id": id})
     if row is None:
-        raise NotFoundError("there is no entity of that id in this namespace")
+        raise _unknown()
     return entity_of(row)
+
+
+def _unknown() -> NotFoundError:
+    return NotFoundError("there is no entity of that id in this namespace")
 
 
 def read_entities(session: Session, namespace: str, ids: Iterable[str]) -> dict[str, Entity]:
     """Return the entities that are there, by id."""
     params = {"namespace": namespace, "ids": list(ids)}
     return {row["id"]: entity_of(row) for row in session.query(ENTITIES_BY_ID, params)}
+
+
+def require_entities(session: Session, namespace: str, ids: Sequence[str]) -> None:
+    """Raise `NotFoundError` where one is unknown."""
+    if not read_entities(session, namespace, ids).keys() >= set(ids):
+        raise _unknown()
 
 
 def read_relationships(

@@ -17,7 +17,13 @@ import sqlalchemy as sa
 from repositories import following
 from repositories.base import INT32, Session
 from repositories.following import Direction, Followed
-from repositories.graph_rows import entity_of, read_entities, read_entity, read_relationships
+from repositories.graph_rows import (
+    entity_of,
+    read_entities,
+    read_entity,
+    read_relationships,
+    require_entities,
+)
 from repositories.records import Entity, Neighborhood, Path, Relationship
 
 
@@ -73,11 +79,32 @@ class _Side:
     def __post_init__(self) -> None:
         self.whence = dict.fromkeys(self.frontier)
 
-    def advance(self, session: Session, params: Mapping[str, Any]) -> None:
-        """Go one hop further, to each entity from the first by id of those that lead to it."""
+    def advance(self, session: Session, params: Mapping[str, Any], other: _Side) -> str | None:
+        """Go one hop further, and return where that meets the other side, the first place by id.
+
+        From several entities, the place is asked for before all that they lead to is read, which
+        for the last hop takes longer than everything before it.
+        """
+        params = {**params, "frontier": sorted(self.frontier)}
+        place = self._meet(session, params, other) if len(self.frontier) > 1 else None
+        if place is None:
+            self._expand(session, params)
+            place = min((id_ for id_ in self.frontier if id_ in other.whence), default=None)
+        return place
+
+    def _meet(self, session: Session, params: Mapping[str, Any], other: _Side) -> str | None:
+        """Reach one entity alone: the one where the sides meet, if they do."""
+        bound = {**params, "goals": other.frontier}
+        row = session.query_one(following.meeting(*self.followed.shape), bound)
+        if row is None:
+            return None
+        self.whence[row["far"]] = row["near"]
+        return str(row["far"])
+
+    def _expand(self, session: Session, params: Mapping[str, Any]) -> None:
+        """Reach all there is, each entity from the first by id of those that lead to it."""
         reached: dict[str, str] = {}
-        bound = {**params, "frontier": sorted(self.frontier)}
-        for row in session.query(following.steps(*self.followed.shape), bound):
+        for row in session.query(following.steps(*self.followed.shape), params):
             near, far = row["near"], row["far"]
             if far not in self.whence and (far not in reached or near < reached[far]):
                 reached[far] = near
@@ -101,8 +128,7 @@ def shortest_path(
     max_hops: int | None,
 ) -> Path | None:
     """Return a path with the fewest relationships, or None where there is none."""
-    for end in (source, target):
-        read_entity(session, namespace, end)
+    require_entities(session, namespace, (source, target))
     params = {"namespace": namespace, **followed.params}
     start, goal = _Side(followed, [source]), _Side(followed.backwards, [target])
     ids = _connect(session, params, start, goal, max_hops)
@@ -122,14 +148,14 @@ def _connect(
     max_hops: int | None,
 ) -> list[str] | None:
     """Let both sides grow, the smaller first, until they meet; of the places the first by id."""
-    hops, sides = 0, (start, goal)
-    while not (met := [id_ for id_ in sides[0].frontier if id_ in sides[1].whence]):
+    hops = 0
+    place = min(goal.whence.keys() & start.whence.keys(), default=None)
+    while place is None:
         if not (start.frontier and goal.frontier) or hops == max_hops:
             return None
-        sides = (start, goal) if len(start.frontier) <= len(goal.frontier) else (goal, start)
-        sides[0].advance(session, params)
+        fewer = start if len(start.frontier) <= len(goal.frontier) else goal
+        place = fewer.advance(session, params, goal if fewer is start else start)
         hops += 1
-    place = min(met)
     return start.path_to(place)[::-1] + goal.path_to(place)[1:]
 
 

@@ -22,6 +22,7 @@ from datastore import (
     hybrid,
     matching,
     nearest,
+    one_of,
     upsert,
 )
 from datastore.backends import _BUILT_IN, backend_class
@@ -136,6 +137,13 @@ CASES: dict[str, tuple[Any, dict[str, list[str]]]] = {
     "each": (
         query(each(["a"]).c.value),
         {"sqlite": ["FROM json_each(:param_1)"], "postgresql": ["unnest(:param_1::TEXT[])"]},
+    ),
+    "one of": (
+        sa.select(notes.c.rid).where(one_of(notes.c.id, sa.select(each(["a"]).c.value))),
+        {
+            "sqlite": ["WHERE (notes.id IN (SELECT", "FROM json_each(:param_1) AS anon_1))"],
+            "postgresql": ["WHERE (notes.id = ANY (ARRAY(SELECT", "unnest(:param_1::TEXT[])"],
+        },
     ),
     "upsert": (
         upsert(notes, update={notes.c.body: notes.c.body + excluded(notes).body}),

@@ -75,6 +75,23 @@ class TestShortestPath:
     def test_islands_are_not_connected(self, graph: GraphRepository) -> None:
         assert graph.shortest_path("a", "i") is None
 
+    def test_of_several_the_first_by_its_middle_and_what_leads_there(
+        self, store: Datastore
+    ) -> None:
+        graph = GraphRepository(store)
+        graph.add_entities(Entity(name, "n", "t") for name in ["", *"abpqyst"])
+        pairs = ["sa", "sb", "aq", "bp", "py", "qy", "yt"]
+        graph.add_relationships(Relationship(*pair, "next") for pair in pairs)
+        graph.add_relationships(Relationship(*ends, "next") for ends in (("p", ""), ("q", "")))
+        assert ids(graph.shortest_path("s", "t")) == "sbpyt"
+        graph.add_relationship(Relationship("", "t", "next"))
+        for direction in DIRECTIONS[::2]:
+            path = graph.shortest_path("s", "t", direction=direction)
+            assert path is not None
+            assert [entity.id for entity in path] == ["s", "b", "p", "", "t"]
+        assert graph.shortest_path("s", "t", max_hops=3) is None
+        assert graph.shortest_path("s", "t", direction="in") is None
+
     def test_each_step_has_its_strongest_relationship(self, graph: GraphRepository) -> None:
         graph.add_relationships(
             [Relationship("b", "a", "back", strength=9), Relationship("a", "b", "also", strength=9)]

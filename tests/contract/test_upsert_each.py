@@ -1,4 +1,4 @@
-"""`upsert()` and `each()`."""
+"""`upsert()`, `each()` and `one_of()`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from datastore import Datastore, RowKey, Text, Vector, VectorIndex, each, upsert
+from datastore import Datastore, RowKey, Text, Vector, VectorIndex, each, one_of, upsert
 from datastore.errors import InvalidValueError, NotNullViolation
 from datastore.sql import excluded
 
@@ -160,3 +160,35 @@ class TestEach:
     def test_what_is_no_list_of_texts_is_refused(self, store: Datastore, values: Any) -> None:
         with pytest.raises(InvalidValueError):
             store.query(sa.select(each(values).c.value))
+
+
+class TestOneOf:
+    def words_where(self, store: Datastore, condition: Any) -> list[str]:
+        rows = store.query(sa.select(words.c.word).where(condition).order_by(words.c.word))
+        return [row["word"] for row in rows]
+
+    @pytest.mark.parametrize(
+        ("values", "found"), [([], []), (["c", "a", "x", "a"], ["a", "c"]), (["", "B"], [])]
+    )
+    def test_it_finds_what_in_finds(
+        self, store: Datastore, values: list[str], found: list[str]
+    ) -> None:
+        store.execute(sa.insert(words), [{"word": word} for word in "abc"])
+        query = sa.select(each(values).c.value)
+        assert self.words_where(store, one_of(words.c.word, query)) == found
+        assert self.words_where(store, words.c.word.in_(query)) == found
+        others = [word for word in "abc" if word not in found]
+        assert self.words_where(store, ~one_of(words.c.word, query)) == others
+
+    def test_a_query_of_several_parts_beside_other_conditions(self, store: Datastore) -> None:
+        store.execute(sa.insert(words), [{"word": word} for word in "abc"])
+        query = sa.union_all(sa.select(each(["a"]).c.value), sa.select(each(["b"]).c.value))
+        either = one_of(words.c.word, query)
+        assert self.words_where(store, either & (words.c.word != "b")) == ["a"]
+        assert self.words_where(store, either | (words.c.word == "c")) == ["a", "b", "c"]
+
+    def test_null_is_one_of_nothing(self, store: Datastore) -> None:
+        store.execute(sa.insert(words), [{"word": "a", "note": None}, {"word": "b", "note": "n"}])
+        notes = sa.select(words.alias("others").c.note)
+        assert self.words_where(store, one_of(words.c.note, notes)) == ["b"]
+        assert self.words_where(store, ~one_of(words.c.note, notes)) == []

@@ -13,7 +13,7 @@ from datastore.backends.postgresql.hnsw import OPERATORS
 from datastore.backends.postgresql.nearest import nearest
 from datastore.backends.postgresql.trigram import trigram_bm25
 from datastore.backends.standard import on_conflict
-from datastore.elements import Each, Matching, Nearest, OnConflict, binary_order, distance
+from datastore.elements import Each, Matching, Nearest, OnConflict, OneOf, binary_order, distance
 
 compiles(OnConflict, "postgresql")(on_conflict)
 compiles(Nearest, "postgresql")(nearest)
@@ -45,3 +45,11 @@ def _binary_order(element: binary_order, compiler: Any, **kw: Any) -> str:
 @compiles(Each, "postgresql")
 def _each(element: Each, compiler: Any, **kw: Any) -> str:
     return f"(SELECT unnest({compiler.process(element.clauses, **kw)}) AS value)"
+
+
+@compiles(OneOf, "postgresql")
+def _one_of(element: OneOf, compiler: Any, **kw: Any) -> str:
+    # An index is searched for all elements of an array in one pass, for the rows of a query anew by
+    # each; and of how many rows there are the planner makes a wild guess.
+    value, query = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({value} = ANY (ARRAY{query}))"

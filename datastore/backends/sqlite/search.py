@@ -16,6 +16,7 @@ from datastore.elements import (
     Matching,
     Nearest,
     OnConflict,
+    OneOf,
     best,
     binary_order,
     distance,
@@ -56,6 +57,12 @@ def _unplanned(element: unplanned, compiler: Any, **kw: Any) -> str:
 @compiles(Each, "sqlite")
 def _each(element: Each, compiler: Any, **kw: Any) -> str:
     return f"json_each({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(OneOf, "sqlite")
+def _one_of(element: OneOf, compiler: Any, **kw: Any) -> str:
+    value, query = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({value} IN {query})"
 
 
 @compiles(Matching, "sqlite")
