@@ -31,8 +31,8 @@ JSON = JSONKind()
 DEEPEST = 800
 _TOO_DEEP = "expected JSON, found values that are nested too deeply"
 #: What not every engine takes stands in JSON only where an escaped character does, or one of these:
-#: an integer of many digits, a number with an exponent.
-_NOT_PLAIN = re.compile(r"[0-9](?:[eE]|[0-9]{15})")
+#: a number of many digits, on whichever side of its point, or one with an exponent.
+_NOT_PLAIN = re.compile(r"[0-9](?:[eE]|[0-9.]{15})")
 
 
 @dataclass(frozen=True)
