@@ -152,11 +152,16 @@ class Load(Transfer):
 
     def write_all(self, connection: Connection) -> None:
         """Write every table."""
-        upserts = Upserts(connection, self.backend) if self.options.existing == "upsert" else None
+        if self.options.existing != "upsert":
+            for table in self.source.tables:
+                insert = inserting(connection, self.backend, table)
+                self.write_table(table, attempting(connection, self.backend, insert))
+            return
+        upserts = Upserts(connection, self.backend, self.source.tables)
         for table in self.source.tables:
-            insert = inserting(connection, self.backend, table)
-            write = upserts.writer(table) if upserts else insert
-            self.write_table(table, attempting(connection, self.backend, write))
+            self.write_table(table, attempting(connection, self.backend, upserts.writer(table)))
+        if not self.troubles or self.options.on_error != "stop":
+            upserts.finish()
 
     def remove_orphans(self, connection: Connection) -> None:
         """Take out what lost its parent, or never had one.
