@@ -70,6 +70,9 @@ class PostgreSQLBackend(Backend):
     driver = "psycopg"
     display_name = "PostgreSQL"
     name_bytes = 63
+    ordered = Backend.ordered | {
+        "boolean", "decimal", "uuid", "instant", "timestamp", "date", "time"
+    }  # fmt: skip
     exact_floats = 8_000_000  # 12 to 15 ms: 20,000 vectors of 384 numbers, 5,000 of 1,536
     declared = frozenset(
         {

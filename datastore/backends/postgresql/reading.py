@@ -130,7 +130,11 @@ def read(connection: Connection, reading: TableReading) -> Batches:
     wires = [_wire(kind, connection) for kind in reading.kinds]
     columns = [sa.cast(column, w[0]) for column, w in zip(reading.columns, wires, strict=True)]
     driver_connection: Any = connection.connection.driver_connection
-    query = _with_values(reading.statement(*columns), connection)
+    # As what is read of it: a key that is read as text is not compared with text otherwise.
+    read_as = dict(zip((column.name for column in reading.columns), columns, strict=True))
+    primary = () if reading.after is None else reading.table.primary_key
+    key = [read_as[column.name] for column in primary]
+    query = _with_values(reading.statement(*columns, key=key), connection)
     command = f"COPY ({query}) TO STDOUT (FORMAT BINARY)"
     with driver_connection.cursor() as cursor, refusals(connection):
         for name, loader in _LOADERS.items():
