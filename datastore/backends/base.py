@@ -216,6 +216,9 @@ class Backend:
     def take_time(self, connection: Connection) -> None:
         """Let this transaction last, and its statements too, without limit."""
 
+    def write_alike(self, connection: Connection) -> None:
+        """Let the text of values be the same in this transaction whatever the database has set."""
+
     @contextmanager
     def loading(
         self,

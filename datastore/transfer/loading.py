@@ -265,6 +265,7 @@ def load(
     work = Load(target, source, options, samples)
     try:
         with translated(target.backend), schema.changing(target) as there:
+            target.backend.write_alike(there)
             schema.create(there, source.tables)
             report = load_at_once(work, there, schema)
     finally:

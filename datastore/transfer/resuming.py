@@ -69,6 +69,7 @@ class SteppedLoad(Load):
     @contextmanager
     def _changing(self, schema: Schema) -> Iterator[Connection]:
         with translated(self.backend), schema.changing(self.target) as connection:
+            self.backend.write_alike(connection)
             yield connection
 
     @contextmanager
@@ -76,6 +77,7 @@ class SteppedLoad(Load):
         engine = access_engine(self.target.engine, Access.WRITE)
         with translated(self.backend), self.backend.writing(), engine.begin() as connection:
             self.backend.take_time(connection)
+            self.backend.write_alike(connection)
             yield connection
 
     def _begin(self, connection: Connection) -> None:

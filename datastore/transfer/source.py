@@ -109,4 +109,5 @@ def snapshot(store: Datastore) -> Iterator[Connection]:
     engine = access_engine(store.engine, Access.READ)
     with translated(store.backend), engine.begin() as connection:
         store.backend.take_time(connection)
+        store.backend.write_alike(connection)
         yield connection
