@@ -120,6 +120,8 @@ class Backend:
     computes_when_read: ClassVar[bool] = False
     #: Whether the database numbers rows in a primary key of one column, and nowhere else.
     numbers_keys_only: ClassVar[bool] = False
+    #: Whether the type of a column says what it holds.
+    keeps_types: ClassVar[bool] = True
     #: The kinds whose values are stored in one way each, so that a table with a key of them can be
     #: read on from behind a row.
     ordered: ClassVar[frozenset[str]] = frozenset({"integer", "float", "text", "bytes"})

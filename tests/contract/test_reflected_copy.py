@@ -493,10 +493,13 @@ def test_a_backend_that_cannot_look_says_so(shop: str) -> None:
         copy(store, None, LoadOptions(dry_run=True), reflect=True)
 
 
-def test_text_is_the_same_whatever_a_database_has_set_for_itself(postgres: str, back: str) -> None:
+def test_text_is_the_same_whatever_a_database_has_set_for_itself(
+    postgres_databases: Databases, back: str
+) -> None:
     settings = ("DateStyle = 'SQL, DMY'", "IntervalStyle = 'sql_standard'", "extra_float_digits = -9",
                 "TimeZone = 'America/New_York'", "lc_monetary = 'C.UTF-8'", "bytea_output = 'escape'")  # fmt: skip
-    name = sa.make_url(postgres).database
+    name = postgres_databases.create()
+    postgres = postgres_databases.url(name)
     run(postgres, *(f'ALTER DATABASE "{name}" SET {setting}' for setting in settings))
     run(
         postgres,
@@ -515,3 +518,5 @@ def test_text_is_the_same_whatever_a_database_has_set_for_itself(postgres: str, 
     assert "0.12345678901234567" in sql
     run(postgres, "ALTER TABLE t RENAME TO u")
     assert copied(back, postgres).is_complete
+    run(postgres, f'ALTER DATABASE "{name}" RESET ALL')
+    postgres_databases.drop(name)
