@@ -297,6 +297,7 @@ def _verified(report: VerifyReport) -> Iterator[Any]:
     yield grid((each.table, *_compared(each)) for each in filled)
     for name in report.missing_tables:
         yield f"table {name}: not there on one side, and not empty on the other"
+    yield from report.missing_columns
     for difference in report.differences:
         yield from _told(difference)
     yield from _searches(report.searches)

@@ -112,5 +112,5 @@ def _wanted_keys(table: sa.Table) -> Iterator[tuple[str, ...]]:
 def _unique_keys(inspector: sa.Inspector, table: str) -> set[frozenset[str | None]]:
     """Return the columns of unique keys, and of unique indexes."""
     constraints = [key["column_names"] for key in inspector.get_unique_constraints(table)]
-    indexes = [i["column_names"] for i in inspector.get_indexes(table) if i["unique"]]
-    return set(map(frozenset, [*constraints, *indexes]))
+    indexes = [index["column_names"] for index in inspector.get_indexes(table) if index["unique"]]
+    return {frozenset(columns) for found in (constraints, indexes) for columns in found}
