@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from datastore.errors import TransferError
+from datastore.transfer import IncompleteLoadError
 from tests.conftest import Databases
 from tests.contract.found_databases import copied, rows_of, run, sqlite_file
 
@@ -91,3 +92,37 @@ def test_columns_that_take_no_values_are_named(tmp_path: Path, postgres: str) ->
     )
     with pytest.raises(TransferError, match="table t, column x: it is generated from other col"):
         copied(source, target)
+
+
+@pytest.mark.parametrize("destination", ["sqlite", "postgresql"])
+def test_a_table_that_cannot_be_made_is_named(
+    tmp_path: Path, postgres: str, destination: str
+) -> None:
+    target = postgres if destination == "postgresql" else f"sqlite:///{tmp_path / 'target.db'}"
+    run(target, "CREATE VIEW t AS SELECT 1 AS x")
+    with pytest.raises(TransferError, match=r"table t cannot be made .*\"t\" already exists"):
+        copied(source_of(tmp_path, "x INT"), target)
+
+
+def test_limits_of_postgresql_are_told(tmp_path: Path, postgres: str) -> None:
+    key = source_of(tmp_path, "x TEXT PRIMARY KEY", "(hex(randomblob(9000)))")
+    with pytest.raises(IncompleteLoadError, match=r"table t: .* about 2,700 bytes in a key or an"):
+        copied(key, postgres)
+    names = ", ".join(f"c{number} INT" for number in range(1601))
+    many = sqlite_file(tmp_path / "many.db", f"CREATE TABLE t ({names})")
+    with pytest.raises(TransferError, match=r"table t cannot be made .* more than 1,600 col"):
+        copied(many, postgres)
+
+
+def test_what_python_has_no_value_for_is_told_of_arrays_too(tmp_path: Path, postgres: str) -> None:
+    run(
+        postgres,
+        "CREATE TABLE t (id int PRIMARY KEY, days date[], moments timestamptz[])",
+        "INSERT INTO t VALUES (1, '{2024-01-01,infinity}', NULL), (2, NULL, '{-infinity}')",
+    )
+    with pytest.raises(IncompleteLoadError) as caught:
+        copied(postgres, f"sqlite:///{tmp_path / 'target.db'}")
+    assert [str(trouble) for trouble in caught.value.report.troubles] == [
+        "table t, column days: expected a date of the years 1 to 9999: 1 row (id=1)",
+        "table t, column moments: expected an instant of the years 1 to 9999: 1 row (id=2)",
+    ]

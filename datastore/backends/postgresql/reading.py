@@ -185,8 +185,10 @@ def _wire(kind: Kind[Any], connection: Connection) -> tuple[TypeEngine[Any], str
 def _reader(kind: Kind[Any]) -> Reader:
     if kind.name == "json":
         return Reader(lambda _: None, json_document)
-    if kind.name in ("float", "decimal", "array"):
+    if kind.name in ("float", "decimal"):
         return Reader(lambda _: None, kind.check)
+    if kind.name == "array":
+        return Reader(lambda _: None, _representable(kind))
     if kind.name == "vector":  # the type and our check let in nothing else
         return Reader(lambda values: values, kind.check)
     return Reader(taken_as_is(*kind.classes), _representable(kind))
@@ -194,8 +196,9 @@ def _reader(kind: Kind[Any]) -> Reader:
 
 def _representable(kind: Kind[Any]) -> Any:
     def read_one(value: Any) -> Any:
-        if isinstance(value, Unrepresentable):
-            raise InvalidValueError(f"expected {value}")
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Unrepresentable):
+                raise InvalidValueError(f"expected {item}")
         return kind.check(value)
 
     return read_one
