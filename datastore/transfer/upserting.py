@@ -15,13 +15,14 @@ from sqlalchemy.engine import Connection
 
 from datastore.backends.base import Backend
 from datastore.bulk import Values
-from datastore.errors import InvalidValueError, TransferError
+from datastore.errors import DatabaseError, InvalidValueError, TransferError
 from datastore.reading import TableReading
 from datastore.sql import upsert
 from datastore.transfer.digest import DigestSum
 from datastore.transfer.matching import Match, Numbers, Reference, match_of, references_of
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.writing import Write
+from datastore.translation import translated
 
 #: Rows that are looked up by one statement.
 ROWS = 200
@@ -80,10 +81,23 @@ class Upserts:
         )
         rows = [dict(zip(table.columns, row, strict=True)) for row in zip(*given, strict=True)]
         parameters = [{targets[name].key: row[name] for name in columns} for row in rows]
-        self._connection.execute(statement, parameters)
+        self._execute(table, match, statement, parameters)
         for start in range(0, len(rows), ROWS):
             self._settle(table, match, rows[start : start + ROWS])
         self._remember_ahead(table, match, rows)
+
+    def _execute(self, table: TableTransfer, match: Match, statement: Any, rows: Any) -> None:
+        try:
+            with translated(self._backend):
+                self._connection.execute(statement, rows)
+        except DatabaseError as error:
+            if type(error) is not DatabaseError:  # of its own class: it says what is wrong
+                raise
+            raise TransferError(
+                f"table {table.name}: rows cannot be matched by {', '.join(match.key)}, over which "
+                f"the target may have no unique key: {error}",
+                table=table.name,
+            ) from error
 
     def _match(self, table: TableTransfer) -> Match:
         match = self._matches[table.target.fullname]

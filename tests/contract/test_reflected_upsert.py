@@ -141,6 +141,14 @@ def test_a_table_without_a_key_is_no_matter_until_it_has_rows(pair: Pair) -> Non
         pair.upsert()
 
 
+def test_a_target_without_the_unique_key_is_named(pair: Pair) -> None:
+    unique = "CREATE TABLE t (id ID, code VARCHAR(9) NOT NULL UNIQUE)"
+    pair.fill(unique, "INSERT INTO t VALUES (1, 'a')", "DROP TABLE t")
+    run(pair.target, "CREATE TABLE t (id INTEGER PRIMARY KEY, code VARCHAR(9) NOT NULL)")
+    with pytest.raises(TransferError, match="table t: rows cannot be matched by code"):
+        pair.upsert()
+
+
 def test_a_generated_key_matches_nothing(postgres_databases: Databases) -> None:
     name, other = postgres_databases.create(), postgres_databases.create()
     source, target = map(postgres_databases.url, (name, other))
