@@ -31,8 +31,8 @@ JSON = JSONKind()
 DEEPEST = 800
 _TOO_DEEP = "expected JSON, found values that are nested too deeply"
 #: What not every engine takes stands in JSON only where an escaped character does, or one of these:
-#: an integer of many digits, a number with an exponent.
-_NOT_PLAIN = re.compile(r"[0-9](?:[eE]|[0-9]{15})")
+#: a number of many digits, on whichever side of its point, or one with an exponent.
+_NOT_PLAIN = re.compile(r"[0-9](?:[eE]|[0-9.]{15})")
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,24 @@ class TableReading:
     batch_rows: int = ROWS
     where: sa.ColumnElement[bool] | None = None
 
-    def statement(self, *columns: Any) -> sa.Select[*tuple[Any, ...]]:
-        """Select `columns` from the table, in the order that is asked for."""
+    def statement(
+        self, *columns: Any, key: Sequence[sa.ColumnElement[Any]] | None = None
+    ) -> sa.Select[*tuple[Any, ...]]:
+        """Select `columns` from the table, in the order that is asked for.
+
+        `key` stands for the columns of the primary key where they are compared as something else.
+        """
         statement: sa.Select[*tuple[Any, ...]] = sa.select(*columns).select_from(self.table)
         if self.where is not None:
             statement = statement.where(self.where)
         if self.after is None:
             return statement
-        key = list(self.table.primary_key)
+        primary = list(self.table.primary_key)
+        compared = primary if key is None else key
         if self.after:
-            values = [sa.literal(v, c.type) for v, c in zip(self.after, key, strict=True)]
-            statement = statement.where(sa.tuple_(*key) > sa.tuple_(*values))
-        return statement.order_by(*key)
+            values = [sa.literal(v, c.type) for v, c in zip(self.after, primary, strict=True)]
+            statement = statement.where(sa.tuple_(*compared) > sa.tuple_(*values))
+        return statement.order_by(*compared)
 
 
 @dataclass(frozen=True)

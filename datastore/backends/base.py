@@ -120,6 +120,11 @@ class Backend:
     computes_when_read: ClassVar[bool] = False
     #: Whether the database numbers rows in a primary key of one column, and nowhere else.
     numbers_keys_only: ClassVar[bool] = False
+    #: Whether the type of a column says what it holds.
+    keeps_types: ClassVar[bool] = True
+    #: The kinds whose values are stored in one way each, so that a table with a key of them can be
+    #: read on from behind a row.
+    ordered: ClassVar[frozenset[str]] = frozenset({"integer", "float", "text", "bytes"})
     #: The options of a SQLAlchemy `Table` whose numbers are never given out again.
     numbered_once: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     #: What the probe found; set when the engine is attached.
@@ -212,6 +217,9 @@ class Backend:
 
     def take_time(self, connection: Connection) -> None:
         """Let this transaction last, and its statements too, without limit."""
+
+    def write_alike(self, connection: Connection) -> None:
+        """Let the text of values be the same in this transaction whatever the database has set."""
 
     @contextmanager
     def loading(

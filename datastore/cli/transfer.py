@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -169,15 +171,41 @@ def target_of(invocation: Invocation, url: str | None, dry_run: bool) -> Iterato
         yield None
         return
     empty = not existed
+    with _unwound():
+        try:
+            with opened(invocation, url, "target", create=True) as store:
+                try:
+                    yield store
+                finally:
+                    empty = empty and _is_empty(store)
+        finally:
+            if empty:
+                backend.remove(place)
+
+
+@contextmanager
+def _unwound() -> Iterator[None]:
+    """Let SIGTERM end what was begun as Ctrl-C does, and then the process."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL or not _is_main_thread():
+        yield
+        return
+    received = []
+
+    def stop(number: int, _frame: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
     try:
-        with opened(invocation, url, "target", create=True) as store:
-            try:
-                yield store
-            finally:
-                empty = empty and _is_empty(store)
+        yield
     finally:
-        if empty:
-            backend.remove(place)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if received:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _is_empty(store: Datastore) -> bool:
@@ -297,6 +325,7 @@ def _verified(report: VerifyReport) -> Iterator[Any]:
     yield grid((each.table, *_compared(each)) for each in filled)
     for name in report.missing_tables:
         yield f"table {name}: not there on one side, and not empty on the other"
+    yield from report.missing_columns
     for difference in report.differences:
         yield from _told(difference)
     yield from _searches(report.searches)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from sqlalchemy.engine import Connection
+
+from datastore.backends.base import Backend
 from datastore.store import Datastore
+from datastore.transfer.alike import compare
 from datastore.transfer.copying import metadata_of, tables_of
 from datastore.transfer.equivalence import SearchSamples, compare_searches, sample_searches
 from datastore.transfer.plan import TableTransfer, as_written
@@ -19,7 +23,8 @@ from datastore.transfer.verification import Difference, GroupedSum, difference, 
 class VerifyReport:
     """What two databases add up to, which rows differ, and whether searches give the same hits.
 
-    `missing_tables` hold rows on one side, and are not there on the other.
+    `missing_tables` hold rows on one side, and are not there on the other; `missing_columns` are
+    there on one side alone, and the others were compared.
     """
 
     tables: tuple[TableReport, ...]
@@ -27,11 +32,12 @@ class VerifyReport:
     searches: tuple[SearchComparison, ...] = ()
     missing_tables: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    missing_columns: tuple[str, ...] = ()
 
     @property
     def is_same(self) -> bool:
         """Whether both hold the same rows."""
-        return not (self.differences or self.missing_tables)
+        return not (self.differences or self.missing_tables or self.missing_columns)
 
 
 def verify(one: Datastore, other: Datastore, *, reflect: bool = False) -> VerifyReport:
@@ -39,37 +45,60 @@ def verify(one: Datastore, other: Datastore, *, reflect: bool = False) -> Verify
 
     With `reflect` it is all tables as they are found, and no searches.
     """
-    metadata = [] if reflect else metadata_of(one)
-    tables: Sequence[TableTransfer]
-    others: Sequence[TableTransfer]
     with snapshot(one) as here, snapshot(other) as there:
         if reflect:
             tables = reflected(here, one.backend, other.backend).tables
             others = reflected(there, other.backend, one.backend).tables
-        else:
-            tables, _ = tables_of(here, one, metadata, other)
-            others, _ = tables_of(there, other, metadata, one)
-        names = {table.name for table in tables} & {table.name for table in others}
-        both = [table for table in tables if table.name in names]
-        left = DatabaseSource(here, one.backend, both)
-        right = DatabaseSource(there, other.backend, [as_written(table) for table in both])
-        reports, differences = [], []
-        for table in both:
-            sums = grouped(left, table), grouped(right, as_written(table))
-            reports.append(report := _report(table, *sums))
-            if not report.matches:
-                differences.append(difference(table, (left, right), sums))
+            left, right = _End(here, one.backend, tables), _End(there, other.backend, others)
+            return _compared(left, right, reflect=True)
+        metadata = metadata_of(one)
+        declared, _ = tables_of(here, one, metadata, other)
+        theirs, _ = tables_of(there, other, metadata, one)
+        ends = _End(here, one.backend, declared), _End(there, other.backend, theirs)
+        report = _compared(*ends, reflect=False)
         samples = SearchSamples()
-        if len(names) == len(tables) and not differences:
+        if len(report.tables) == len(declared) and not report.differences:
             samples = sample_searches(here, one.backend, metadata)
-        return VerifyReport(
-            tuple(reports),
-            tuple(differences),
-            compare_searches(there, other.backend, samples.searches),
-            _filled(DatabaseSource(here, one.backend, tables), names)
-            + _filled(DatabaseSource(there, other.backend, others), names),
-            tuple(samples.notes),
-        )
+        searches = compare_searches(there, other.backend, samples.searches)
+        return replace(report, searches=searches, notes=tuple(samples.notes))
+
+
+@dataclass(frozen=True)
+class _End:
+    """One of the two databases, and its tables."""
+
+    connection: Connection
+    backend: Backend
+    tables: Sequence[TableTransfer]
+
+    def source(self) -> DatabaseSource:
+        return DatabaseSource(self.connection, self.backend, self.tables)
+
+
+def _compared(one: _End, other: _End, *, reflect: bool) -> VerifyReport:
+    theirs = {table.name: table for table in other.tables}
+    reports, differences = [], []
+    columns: list[str] = []
+    notes: list[str] = []
+    for table in one.tables:
+        if table.name not in theirs:
+            continue
+        own = theirs[table.name] if reflect else as_written(table)
+        comparison = compare(table, own)
+        columns.extend(comparison.told())
+        if not comparison.columns:
+            continue
+        sides = comparison.sides((one.connection, one.backend), (other.connection, other.backend))
+        sums = grouped(sides[0], sides[0].table), grouped(sides[1], sides[1].table)
+        reports.append(report := _report(table, *sums))
+        if not report.matches:
+            notes.extend(comparison.other_kinds())
+            differences.append(difference((sides[0].table, sides[1].table), sides, sums))
+    names = {report.table for report in reports}
+    missing = _filled(one.source(), names) + _filled(other.source(), names)
+    return VerifyReport(
+        tuple(reports), tuple(differences), (), missing, tuple(notes), tuple(columns)
+    )
 
 
 def _filled(side: DatabaseSource, names: Collection[str]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from datastore.transfer.report import LoadReport
 from datastore.transfer.resuming import load_in_steps
 from datastore.transfer.schemas import DeclaredSchema, needs_ours, tables_present
 from datastore.transfer.source import DatabaseSource, snapshot
+from datastore.transfer.standing import differences
 from datastore.transfer.steps import is_under_way
 from datastore.translation import translated
 
@@ -84,6 +85,10 @@ def _copy_as_found(
         place = describe(source.engine)
         rows = DatabaseSource(there, source.backend, found.tables, place, options.batch_rows)
         schema = FoundSchema(found)
+        if target is not None:
+            with snapshot(target) as other:
+                typed = target.backend.keeps_types
+                schema.notes.extend(map(str, differences(other, found.tables, types=typed)))
         if target is None or options.dry_run:
             if target is not None and options.existing == "refuse":
                 refuse_filled(target, found.tables)

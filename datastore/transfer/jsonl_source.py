@@ -69,6 +69,10 @@ class JSONLSource:
         """Return the rows that the trailer tells, where it was read."""
         return self._counts.get(table.name)
 
+    def has_positions(self, table: TableTransfer) -> bool:
+        """Tell whether rows have keys; a file has them in one order."""
+        return bool(table.key)
+
     def batches(self, table: TableTransfer, position: Position | None) -> Batches:
         """Read the rows of a table in the order of the file."""
         place = self.tables.index(table)

@@ -21,6 +21,7 @@ from datastore.store import Datastore
 from datastore.transfer.digest import DigestSum, TableDigest
 from datastore.transfer.emptying import empty, refuse_references, refuse_rows
 from datastore.transfer.equivalence import SearchSample, compare_searches
+from datastore.transfer.matching import match_of
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.orphans import Orphan, Orphans
 from datastore.transfer.plan import TableTransfer, as_written, references_ahead
@@ -29,6 +30,7 @@ from datastore.transfer.rejects import Rejects
 from datastore.transfer.report import LoadReport, SearchComparison, TableReport
 from datastore.transfer.schemas import Schema
 from datastore.transfer.source import DatabaseSource, Source
+from datastore.transfer.standing import refuse_generated
 from datastore.transfer.steps import forget
 from datastore.transfer.troubles import Troubles, key_text
 from datastore.transfer.upserting import Upserts
@@ -142,7 +144,8 @@ class Load(Transfer):
         return self.target.backend
 
     def look_for_rows(self, connection: Connection) -> None:
-        """Refuse a target that holds rows, if it was not asked for otherwise."""
+        """Refuse a target that takes no values, or holds rows if it was not asked for otherwise."""
+        refuse_generated(connection, dict(self._given()))
         if self.options.existing == "truncate":
             refuse_references(connection, self.source.tables)
         elif self.options.existing == "refuse":
@@ -150,13 +153,26 @@ class Load(Transfer):
         else:
             self._orphans_before = Orphans(connection, self.backend, self.source.tables).known()
 
+    def _given(self) -> Iterator[tuple[str, Sequence[sa.Column[Any]]]]:
+        """Yield the columns that are given values; rows that are matched keep their numbers."""
+        for table in self.source.tables:
+            number = match_of(table).number if self.options.existing == "upsert" else None
+            given = [column for column in table.target_columns if column.name != number]
+            if given:
+                yield table.name, given
+
     def write_all(self, connection: Connection) -> None:
         """Write every table."""
-        upserts = Upserts(connection, self.backend) if self.options.existing == "upsert" else None
+        if self.options.existing != "upsert":
+            for table in self.source.tables:
+                insert = inserting(connection, self.backend, table)
+                self.write_table(table, attempting(connection, self.backend, insert))
+            return
+        upserts = Upserts(connection, self.backend, self.source.tables)
         for table in self.source.tables:
-            insert = inserting(connection, self.backend, table)
-            write = upserts.writer(table) if upserts else insert
-            self.write_table(table, attempting(connection, self.backend, write))
+            self.write_table(table, attempting(connection, self.backend, upserts.writer(table)))
+        if not self.troubles or self.options.on_error != "stop":
+            upserts.finish()
 
     def remove_orphans(self, connection: Connection) -> None:
         """Take out what lost its parent, or never had one.
@@ -260,6 +276,7 @@ def load(
     work = Load(target, source, options, samples)
     try:
         with translated(target.backend), schema.changing(target) as there:
+            target.backend.write_alike(there)
             schema.create(there, source.tables)
             report = load_at_once(work, there, schema)
     finally:

@@ -50,8 +50,9 @@ class TableTransfer:
 
     @cached_property
     def key(self) -> tuple[str, ...]:
-        """The columns of the primary key; none where the table has none."""
-        return tuple(column.name for column in self.target.primary_key)
+        """The columns of the primary key; none where the table has none, or generates it."""
+        names = tuple(column.name for column in self.target.primary_key)
+        return names if set(names) <= set(self.columns) else ()
 
     @cached_property
     def key_positions(self) -> tuple[int, ...]:

@@ -57,7 +57,9 @@ class SteppedLoad(Load):
         _refuse_cycles(self.source.tables)
         with self._changing(schema) as connection:
             schema.create(connection, self.source.tables)
-            steps.create(connection, checkfirst=True)
+            if not is_under_way(connection):
+                self.look_for_rows(connection)
+                steps.create(connection)
             self._begin(connection)
         for table in self.source.tables:
             self._load_table(table)
@@ -67,6 +69,7 @@ class SteppedLoad(Load):
     @contextmanager
     def _changing(self, schema: Schema) -> Iterator[Connection]:
         with translated(self.backend), schema.changing(self.target) as connection:
+            self.backend.write_alike(connection)
             yield connection
 
     @contextmanager
@@ -74,6 +77,7 @@ class SteppedLoad(Load):
         engine = access_engine(self.target.engine, Access.WRITE)
         with translated(self.backend), self.backend.writing(), engine.begin() as connection:
             self.backend.take_time(connection)
+            self.backend.write_alike(connection)
             yield connection
 
     def _begin(self, connection: Connection) -> None:
@@ -85,8 +89,6 @@ class SteppedLoad(Load):
                 "begin again with --truncate"
             )
         known = set(connection.execute(sa.select(steps.c.table_name)).scalars())
-        if not known:
-            self.look_for_rows(connection)
         fresh = {"source": self.source.identity, "read": 0, "written": 0, "sum": "0", "done": False}
         for table in self.source.tables:
             if table.name not in known:
@@ -108,7 +110,7 @@ class SteppedLoad(Load):
             self._begun_before.append(table)
         if step.done:
             return
-        if not table.key:  # no row says how far it went: all of them or none
+        if not self.source.has_positions(table):  # no row says how far it went: all or none
             with closing(self.source.batches(table, None)) as batches:
                 self._load_batches(table, batches, done=True)
             return
@@ -164,18 +166,22 @@ class SteppedLoad(Load):
     def _end(self, schema: Schema) -> LoadReport:
         self._refuse_changes()
         with self._changing(schema) as connection:
+            self.remove_orphans(connection)
+            if self.troubles and self.options.on_error == "stop":
+                raise IncompleteLoadError(self.report(), _STOPPED)
             schema.finish(connection)
             tables = [table.target for table in self.source.tables]
             self.backend.reset_identities(connection, tables, schema.reached)
             report = self.verify(connection)
             if not all(table.matches for table in report.tables):
                 raise IncompleteLoadError(report, "the load is not right")
+            self.rejects.flush()
             forget(connection)
         return report
 
     def _refuse_changes(self) -> None:
         """Raise `TransferError` if rows that an earlier run read are others by now."""
-        if self.options.verify == "none" or not isinstance(self.source, DatabaseSource):
+        if not isinstance(self.source, DatabaseSource):
             return  # the identity of a file is that of its content
         for table in self._begun_before:
             report = self.reports[table.name]
@@ -235,7 +241,9 @@ def _nothing_to_do(target: Datastore, source: Source, options: LoadOptions) -> L
         if is_under_way(connection) or not wanted <= present:
             return None
         there = DatabaseSource(connection, target.backend, [as_written(t) for t in source.tables])
-        if not any(there.count(table) for table in there.tables):
+        counts = [there.count(table) for table in there.tables]
+        sent = [source.count(table) for table in source.tables]
+        if not any(counts) or (None not in sent and sent != counts):
             return None
         reports = []
         for table, own in zip(source.tables, there.tables, strict=True):

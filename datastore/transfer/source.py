@@ -40,6 +40,10 @@ class Source(Protocol):
     def count(self, table: TableTransfer) -> int | None:
         """Return how many rows a table has, None where that is not known yet."""
 
+    def has_positions(self, table: TableTransfer) -> bool:
+        """Tell whether a table can be read from behind any of its rows."""
+        ...
+
     def batches(self, table: TableTransfer, position: Position | None) -> Batches:
         """Read the rows of a table, from behind a position in an order that is always the same.
 
@@ -79,6 +83,11 @@ class DatabaseSource:
         with self._backend.scanning(self._connection):
             return int(self._connection.execute(counted).scalar_one())
 
+    def has_positions(self, table: TableTransfer) -> bool:
+        """Tell whether its key is of kinds that the database stores in one way each."""
+        kinds = {table.kinds[position].name for position in table.key_positions}
+        return bool(kinds) and kinds <= self._backend.ordered
+
     def batches(self, table: TableTransfer, position: Position | None) -> Batches:
         """Read rows as they are stored, by their primary key if there is a position."""
         after = None if position is None else position.key
@@ -100,4 +109,5 @@ def snapshot(store: Datastore) -> Iterator[Connection]:
     engine = access_engine(store.engine, Access.READ)
     with translated(store.backend), engine.begin() as connection:
         store.backend.take_time(connection)
+        store.backend.write_alike(connection)
         yield connection

@@ -67,16 +67,20 @@ def grouped(source: Source, table: TableTransfer) -> GroupedSum:
 
 
 def difference(
-    table: TableTransfer, sides: tuple[Source, Source], sums: tuple[GroupedSum, GroupedSum]
+    tables: tuple[TableTransfer, TableTransfer],
+    sides: tuple[Source, Source],
+    sums: tuple[GroupedSum, GroupedSum],
 ) -> Difference:
     """Find rows that differ, among those of the groups that do."""
     differing = (group for group in range(GROUPS) if sums[0].sums[group] != sums[1].sums[group])
     searched = set(list(differing)[:SEARCHED])
-    one, other = (Counter(_rows_of(table, side, searched)) for side in sides)
+    one, other = (
+        Counter(_rows_of(table, side, searched)) for table, side in zip(tables, sides, strict=True)
+    )
     missing, extra = one - other, other - one
     keys = {key for key, _ in missing} & {key for key, _ in extra}
     return Difference(
-        table.name,
+        tables[0].name,
         missing=_first(key for key, _ in missing if key not in keys),
         extra=_first(key for key, _ in extra if key not in keys),
         changed=_first(keys),

@@ -45,9 +45,28 @@ def inserting(connection: Connection, backend: Backend, table: TableTransfer) ->
 
     def insert(stream: Iterable[Values]) -> None:
         keys = [column.key for column in table.target_columns]
-        backend.insert_many(connection, StreamedInsert(table.target, keys, stream))
+        sent = _Counted(stream)
+        stored = backend.insert_many(connection, StreamedInsert(table.target, keys, sent))
+        if stored != sent.rows:
+            raise TransferError(
+                f"table {table.name}: of {sent.rows:,} rows that were sent, the target stored "
+                f"{stored:,}: a trigger or a rule keeps others away",
+                table=table.name,
+            )
 
     return insert
+
+
+class _Counted(Iterator[Values]):
+    """Values as they come, and the number of their rows."""
+
+    def __init__(self, stream: Iterable[Values]) -> None:
+        self._stream, self.rows = iter(stream), 0
+
+    def __next__(self) -> Values:
+        values = next(self._stream)
+        self.rows += len(values[0])
+        return values
 
 
 def read_only(stream: Iterable[Values]) -> None:

@@ -205,7 +205,8 @@ def test_steps_go_by_keys_of_every_type(make_url: MakeURL, origin: str, destinat
 
         with pytest.raises(KeyboardInterrupt):
             copy(source, target, LoadOptions(resume=True, batch_rows=4, progress=stop))
-        assert len(seen(target, keyed)) == 8
+        # Of SQLite nobody knows who wrote it, and how: such keys are no place to go on from.
+        assert len(seen(target, keyed)) == (8 if origin == "postgresql" else 0)
         assert copy(source, target, LoadOptions(resume=True, batch_rows=5)).is_complete
         assert seen(target, keyed) == seen(source, keyed)
         assert copy(source, target, LoadOptions(existing="upsert")).is_complete

@@ -491,3 +491,32 @@ def test_a_backend_that_cannot_look_says_so(shop: str) -> None:
         with pytest.raises(CapabilityError, match="without --reflect"):
             Other().inspect(connection)
         copy(store, None, LoadOptions(dry_run=True), reflect=True)
+
+
+def test_text_is_the_same_whatever_a_database_has_set_for_itself(
+    postgres_databases: Databases, back: str
+) -> None:
+    settings = ("DateStyle = 'SQL, DMY'", "IntervalStyle = 'sql_standard'", "extra_float_digits = -9",
+                "TimeZone = 'America/New_York'", "lc_monetary = 'C.UTF-8'", "bytea_output = 'escape'")  # fmt: skip
+    name = postgres_databases.create()
+    postgres = postgres_databases.url(name)
+    run(postgres, *(f'ALTER DATABASE "{name}" SET {setting}' for setting in settings))
+    run(
+        postgres,
+        "CREATE TABLE t (days daterange, span interval, moments tstzrange, place point, price money,"
+        " day date DEFAULT '2024-02-03', number float8 CHECK (number < 0.12345678901234567))",
+        "INSERT INTO t VALUES ('[2024-01-02, 2024-03-04)', '-1 day', '[2024-01-01 00:00Z,)',"
+        " '(0.12345678901234567, 1)', 1.5, '2024-01-02', 0.1)",
+    )
+    assert copied(postgres, back).is_complete
+    assert rows_of(back, "SELECT * FROM t") == [
+        ("[2024-01-02,2024-03-04)", "-1 days", '["2024-01-01 00:00:00+00",)',
+         "(0.12345678901234566,1)", "$1.50", "2024-01-02", 0.1)
+    ]  # fmt: skip
+    sql = rows_of(back, "SELECT sql FROM sqlite_schema")[0][0]
+    assert "'2024-02-03'" in sql
+    assert "0.12345678901234567" in sql
+    run(postgres, "ALTER TABLE t RENAME TO u")
+    assert copied(back, postgres).is_complete
+    run(postgres, f'ALTER DATABASE "{name}" RESET ALL')
+    postgres_databases.drop(name)

@@ -175,6 +175,16 @@ sys.exit(main())
 """
 
 
+def test_sigterm_ends_a_copy_as_ctrl_c_does(filled_file: Path, tmp_path: Path) -> None:
+    script = INTERRUPTED.replace("SIGINT", "SIGTERM")
+    there = [f"sqlite:///{filled_file}", f"sqlite:///{tmp_path / 'made.db'}"]
+    command = [sys.executable, "-c", script, "copy", *there]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ended.returncode == -signal.SIGTERM
+    assert "Traceback" not in ended.stderr
+    assert list(tmp_path.glob("made.db*")) == []
+
+
 def test_a_full_disk_leaves_the_target_as_it_was(filled_file: Path, tmp_path: Path) -> None:
     source = tmp_path / "big.db"
     shutil.copyfile(filled_file, source)

@@ -246,7 +246,9 @@ def test_documents_as_deep_as_they_may_be_are_read_and_encoded() -> None:
 def test_numbers_of_documents_are_those_that_were_written() -> None:
     assert json_document("1" + "0" * 300) == 1e300
     assert json_document(str(2**63 - 1)) == 2**63 - 1
-    for text in (str(2**64), str(2**64 + 1), "1" * 40, "9" * 400, "1e400", "-1e400"):
+    assert json_document("[123456789.1234567, 1.5, 0.1]") == [123456789.1234567, 1.5, 0.1]
+    beyond = ("123456789.123456789", "12345678901.12345678901", "0.12345678901234567")
+    for text in (str(2**64), str(2**64 + 1), "1" * 40, "9" * 400, "1e400", "-1e400", *beyond):
         with pytest.raises(InvalidValueError):
             json_document(text)
 

@@ -46,6 +46,7 @@ _CODES: dict[str, tuple[type[DatabaseError], str]] = {
     "42501": (PermissionDeniedError, "the role lacks a privilege"),
     "53100": (DiskFullError, "the disk of the server is full"),
     "53300": (ConnectionFailedError, "the server has no connection left"),
+    "54011": (DatabaseError, "PostgreSQL takes no more than 1,600 columns"),
     "55P03": (TransientError, "a lock was not to be had in time"),
     "57014": (QueryTimeoutError, "the statement ran longer than it may, or was cancelled"),
     "57P01": (TransientError, "the server ended the connection"),
@@ -60,6 +61,10 @@ _UNDEFINED_NAME = ("42703", "42704", _UNDEFINED_FUNCTION)
 _SYNTAX = "42601"
 #: Beyond a limit of the program, such as a text too long for full text.
 _TOO_MUCH = "54000"
+_LIMITS = (
+    "a value is larger than PostgreSQL takes there: about 2,700 bytes in a key or an index, 1 MiB "
+    "of words in full text"
+)
 #: Whose text names objects of the schema, and no value: "already exists" and the like.
 _NAMING = (
     _UNDEFINED_TABLE, *_UNDEFINED_NAME, "0A000", "2BP01", "3F000", "42501", "42701", "42702",
@@ -109,7 +114,9 @@ def translate(error: Any) -> DatastoreError:
     if extension := _extension(error):
         feature, needed, remedy = _EXTENSIONS[extension]
         return CapabilityError(feature, found=_prose(error), needed=needed, remedy=remedy)
-    if code.startswith("22") or code == _TOO_MUCH:
+    if code == _TOO_MUCH:
+        return InvalidValueError(f"{_LIMITS} ({name}, {code})")
+    if code.startswith("22"):
         return InvalidValueError(f"a value is not valid for its type ({name}, {code})")
     if code == _UNDEFINED_TABLE:
         name = _first_name(error)

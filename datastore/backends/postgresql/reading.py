@@ -130,7 +130,11 @@ def read(connection: Connection, reading: TableReading) -> Batches:
     wires = [_wire(kind, connection) for kind in reading.kinds]
     columns = [sa.cast(column, w[0]) for column, w in zip(reading.columns, wires, strict=True)]
     driver_connection: Any = connection.connection.driver_connection
-    query = _with_values(reading.statement(*columns), connection)
+    # As what is read of it: a key that is read as text is not compared with text otherwise.
+    read_as = dict(zip((column.name for column in reading.columns), columns, strict=True))
+    primary = () if reading.after is None else reading.table.primary_key
+    key = [read_as[column.name] for column in primary]
+    query = _with_values(reading.statement(*columns, key=key), connection)
     command = f"COPY ({query}) TO STDOUT (FORMAT BINARY)"
     with driver_connection.cursor() as cursor, refusals(connection):
         for name, loader in _LOADERS.items():
@@ -181,8 +185,10 @@ def _wire(kind: Kind[Any], connection: Connection) -> tuple[TypeEngine[Any], str
 def _reader(kind: Kind[Any]) -> Reader:
     if kind.name == "json":
         return Reader(lambda _: None, json_document)
-    if kind.name in ("float", "decimal", "array"):
+    if kind.name in ("float", "decimal"):
         return Reader(lambda _: None, kind.check)
+    if kind.name == "array":
+        return Reader(lambda _: None, _representable(kind))
     if kind.name == "vector":  # the type and our check let in nothing else
         return Reader(lambda values: values, kind.check)
     return Reader(taken_as_is(*kind.classes), _representable(kind))
@@ -190,8 +196,9 @@ def _reader(kind: Kind[Any]) -> Reader:
 
 def _representable(kind: Kind[Any]) -> Any:
     def read_one(value: Any) -> Any:
-        if isinstance(value, Unrepresentable):
-            raise InvalidValueError(f"expected {value}")
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Unrepresentable):
+                raise InvalidValueError(f"expected {item}")
         return kind.check(value)
 
     return read_one

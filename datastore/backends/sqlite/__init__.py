@@ -89,6 +89,7 @@ class SQLiteBackend(Backend):
     adds_constraints = False
     computes_when_read = True
     numbers_keys_only = True
+    keeps_types = False
     numbered_once = MappingProxyType({"sqlite_autoincrement": True})
 
     def __init__(self) -> None:

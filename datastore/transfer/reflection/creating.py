@@ -12,6 +12,7 @@ from datastore.backends.base import Backend
 from datastore.ddl import EnableVectors, execute
 from datastore.errors import DatabaseError, InvalidValueError, TransferError
 from datastore.inspection import Note
+from datastore.transfer.naming import making
 from datastore.transfer.plan import TableTransfer
 from datastore.translation import translated
 from datastore.types import Vector
@@ -35,9 +36,10 @@ def create_tables(
             _check_columns(connection, table)
             continue
         keys: list[sa.ForeignKeyConstraint] | None = [] if backend.adds_constraints else None
-        connection.execute(CreateTable(table, include_foreign_key_constraints=keys))
-        for index in _indexes(table, unique=True):
-            connection.execute(CreateIndex(index, if_not_exists=True))
+        with making(str(table.name), backend):
+            connection.execute(CreateTable(table, include_foreign_key_constraints=keys))
+            for index in _indexes(table, unique=True):
+                connection.execute(CreateIndex(index, if_not_exists=True))
 
 
 def _check_columns(connection: Connection, table: sa.Table) -> None:
