@@ -145,7 +145,8 @@ class Load(Transfer):
 
     def look_for_rows(self, connection: Connection) -> None:
         """Refuse a target that takes no values, or holds rows if it was not asked for otherwise."""
-        refuse_generated(connection, dict(self._given()))
+        at_once = self.options.existing != "upsert" and not self.options.resume
+        refuse_generated(connection, dict(self._given()), identities=not at_once)
         if self.options.existing == "truncate":
             refuse_references(connection, self.source.tables)
         elif self.options.existing == "refuse":

@@ -17,17 +17,20 @@ from datastore.transfer.plan import TableTransfer
 from datastore.types import Vector
 
 
-def refuse_generated(connection: Connection, given: Mapping[str, Sequence[sa.Column[Any]]]) -> None:
+def refuse_generated(
+    connection: Connection, given: Mapping[str, Sequence[sa.Column[Any]]], *, identities: bool
+) -> None:
     """Raise `TransferError` for a column whose values the target makes, and takes none for.
 
-    `given` has the columns that are written, by their table as it is called for people.
+    `given` has the columns that are written, by their table as it is called for people. Without
+    `identities`, a column that is numbered always is none: it can be made to take numbers.
     """
     inspector = sa.inspect(connection)
     for name, columns in given.items():
         table = columns[0].table
         found = _columns(inspector, table.name, table.schema)
         for column in columns:
-            if reason := _why_generated(found.get(column.name, {})):
+            if reason := _why_generated(found.get(column.name, {}), identities):
                 raise TransferError(
                     f"table {name}, column {column.name}: {reason}, so that the target takes no "
                     "values for it: change the column, or the table, first",
@@ -35,10 +38,10 @@ def refuse_generated(connection: Connection, given: Mapping[str, Sequence[sa.Col
                 )
 
 
-def _why_generated(found: Mapping[str, Any]) -> str:
+def _why_generated(found: Mapping[str, Any], identities: bool) -> str:
     if "computed" in found:
         return "it is generated from other columns there"
-    if found.get("identity", {}).get("always"):
+    if identities and found.get("identity", {}).get("always"):
         return "it is GENERATED ALWAYS AS IDENTITY there (BY DEFAULT would do)"
     return ""
 

@@ -84,7 +84,7 @@ def test_columns_that_take_no_values_are_named(tmp_path: Path, postgres: str) ->
     always = "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, x bigint UNIQUE)"
     run(postgres, always)
     with pytest.raises(TransferError, match=r"table t, column id: it is GENERATED ALWAYS AS IDENT"):
-        copied(source, postgres)
+        copied(source, postgres, resume=True)
     assert copied(source, postgres, existing="upsert").rows == 1  # rows keep the target's numbers
     target = sqlite_file(
         tmp_path / "target.db",
@@ -92,6 +92,18 @@ def test_columns_that_take_no_values_are_named(tmp_path: Path, postgres: str) ->
     )
     with pytest.raises(TransferError, match="table t, column x: it is generated from other col"):
         copied(source, target)
+
+
+def test_a_table_that_is_always_numbered_takes_the_numbers_of_the_source(
+    tmp_path: Path, postgres: str
+) -> None:
+    source = source_of(tmp_path, "id INTEGER PRIMARY KEY, x INTEGER", "(7, 1), (9, 2)")
+    run(postgres, "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, x bigint)")
+    copied(source, postgres)
+    run(postgres, "INSERT INTO t (x) VALUES (3)")
+    assert rows_of(postgres, "SELECT id, x FROM t ORDER BY id") == [(7, 1), (9, 2), (10, 3)]
+    always = "SELECT attidentity::text FROM pg_attribute WHERE attname = 'id' AND attrelid = 't'::regclass"
+    assert rows_of(postgres, always) == [("a",)]
 
 
 @pytest.mark.parametrize("destination", ["sqlite", "postgresql"])

@@ -36,7 +36,7 @@ from datastore.backends.postgresql.indexes import search_objects
 from datastore.backends.postgresql.inspection import inspect
 from datastore.backends.postgresql.limits import limit
 from datastore.backends.postgresql.liveness import replace_dead_connections
-from datastore.backends.postgresql.loading import reset_sequences, without_indexes
+from datastore.backends.postgresql.loading import reset_sequences, taking_numbers, without_indexes
 from datastore.backends.postgresql.reading import read, vector_lengths
 from datastore.backends.postgresql.statistics import index_statistics
 from datastore.backends.postgresql.types import (
@@ -226,7 +226,7 @@ class PostgreSQLBackend(Backend):
     ) -> Iterator[None]:
         """Take away indexes and foreign keys meanwhile; generated columns stay."""
         self.take_time(connection)
-        with without_indexes(connection, tables):
+        with without_indexes(connection, tables), taking_numbers(connection, tables):
             yield
 
     def reset_identities(

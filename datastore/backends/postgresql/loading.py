@@ -30,6 +30,12 @@ FROM pg_constraint AS c JOIN pg_class AS t ON t.oid = c.conrelid
 WHERE c.conrelid = ANY (CAST(:tables AS text[])::regclass[]) AND c.contype = 'f'
   AND c.conparentid = 0 AND pg_has_role(t.relowner, 'USAGE')
 ORDER BY c.oid""")
+_ALWAYS = sa.text("""\
+SELECT t.oid::regclass::text AS table, quote_ident(a.attname) AS column
+FROM pg_attribute AS a JOIN pg_class AS t ON t.oid = a.attrelid
+WHERE a.attrelid = ANY (CAST(:tables AS text[])::regclass[]) AND a.attidentity = 'a'
+  AND NOT a.attisdropped AND pg_has_role(t.relowner, 'USAGE')
+ORDER BY t.oid""")
 _SEQUENCES = sa.text("""\
 SELECT a.attname AS column, s.seqrelid::regclass::text AS sequence,
   greatest(s.seqmin, pg_sequence_last_value(s.seqrelid) + 1) AS lowest, s.seqmax AS highest
@@ -54,6 +60,19 @@ def without_indexes(connection: Connection, tables: Sequence[sa.Table]) -> Itera
     for key in foreign_keys:
         _run(connection, f"ALTER TABLE {key.table} ADD CONSTRAINT {key.name} {key.definition}")
         _comment(connection, f"CONSTRAINT {key.name} ON {key.table}", key.comment)
+
+
+@contextmanager
+def taking_numbers(connection: Connection, tables: Sequence[sa.Table]) -> Iterator[None]:
+    """Let columns that are GENERATED ALWAYS AS IDENTITY take the numbers of rows meanwhile."""
+    names = {"tables": [_name(table, connection) for table in tables]}
+    found = connection.execute(_ALWAYS, names).all()
+    alter = "ALTER TABLE {0.table} ALTER COLUMN {0.column} SET GENERATED {1}"
+    for column in found:
+        _run(connection, alter.format(column, "BY DEFAULT"))
+    yield
+    for column in found:
+        _run(connection, alter.format(column, "ALWAYS"))
 
 
 def _create(connection: Connection, index: Any) -> None:
