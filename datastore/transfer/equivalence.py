@@ -16,6 +16,7 @@ from datastore.errors import DatastoreError
 from datastore.schema import FullTextIndex, SearchIndex, VectorIndex, search_indexes
 from datastore.sql import matching, nearest
 from datastore.transfer.report import SearchComparison
+from datastore.transfer.schemas import tables_present
 from datastore.translation import translated
 
 #: How many searches are made over each index, and how many hits are compared. A vector search
@@ -50,10 +51,10 @@ def sample_searches(
     connection: Connection, backend: Backend, metadata: Sequence[sa.MetaData]
 ) -> SearchSamples:
     """Search for some of what is stored, by every search index."""
-    present = set(sa.inspect(connection).get_table_names())
+    present = tables_present(connection, metadata)
     samples = SearchSamples()
     for index in (index for each in metadata for index in search_indexes(each)):
-        if not {index.table.name, index.target.name} <= present:
+        if not {index.table.fullname, index.target.fullname} <= present:
             continue
         try:
             with translated(backend), connection.begin_nested():

@@ -33,8 +33,8 @@ class JSONLWriter:
         self._header = hashlib.sha256(first).hexdigest()
         self._write([first])
 
-    def write_table(self, table: TableTransfer, batches: Iterable[Values]) -> TableTotals:
-        """Write all rows of a table, given in batches, and return what they add up to."""
+    def write_table(self, table: TableTransfer, batches: Iterable[Values]) -> None:
+        """Write all rows of a table, given in batches."""
         hashed, added = hashlib.sha256(), DigestSum(table.kinds)
         texts = [_text_of(kind, self._embedding) for kind in table.kinds]
         start = f'{{"{TABLE}":{_encode(table.name)},"{VALUES}":['
@@ -47,9 +47,9 @@ class JSONLWriter:
             hashed.update(self._write([f"{start}{','.join(row)}]}}\n".encode() for row in rows]))
             added.add(values)
         digest = added.result()
-        totals = TableTotals(rows=digest.rows, sha256=hashed.hexdigest(), digest=digest.sha256_sum)
-        self.tables[table.name] = totals
-        return totals
+        self.tables[table.name] = TableTotals(
+            rows=digest.rows, sha256=hashed.hexdigest(), digest=digest.sha256_sum
+        )
 
     def finish(self) -> None:
         """Write the trailer."""

@@ -125,7 +125,7 @@ class Transfer:
 
 
 class Load(Transfer):
-    """One load into one target; what it does stands in the order of its methods."""
+    """One load into one target: what `load_at_once` does, step by step."""
 
     def __init__(
         self,

@@ -27,11 +27,13 @@ class LoadOptions:
       unique key, where the primary key is a number that databases make); "truncate" empties the
       tables first.
     - `resume`: commit in batches, together with how far they went, and go on from there.
-    - `on_error`: "stop" loads nothing if any row cannot be taken; "skip" loads the rest;
-      "quarantine" writes those rows to the file `rejects` as well.
+    - `on_error`: "stop" loads nothing if any row cannot be taken (with `resume`, nothing of that
+      batch and those after it); "skip" loads the rest; "quarantine" writes those rows to the new
+      file `rejects` as well, one JSON object in each line.
     - `verify`: "full" compares each value, by digests, and a sample of searches; "count" counts.
     - `dry_run`: read and check everything, write nothing.
     - `batch_rows`: the most rows that are read, and with `resume` committed, at a time.
+    - `progress`: called after each batch and at each step, by the thread that loads.
     """
 
     existing: Existing = "refuse"

@@ -29,7 +29,7 @@ from datastore.transfer.loading import (
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.plan import TableTransfer, as_written, references_ahead
 from datastore.transfer.report import LoadReport, TableReport
-from datastore.transfer.schemas import Schema
+from datastore.transfer.schemas import Schema, tables_present
 from datastore.transfer.source import DatabaseSource, Position, Source, snapshot
 from datastore.transfer.steps import forget, is_under_way, steps
 from datastore.transfer.verification import digest_of
@@ -223,7 +223,7 @@ def load_in_steps(
     Raises `TransferError` for a target that holds other rows, and `IncompleteLoadError` where what
     arrived is not what was sent: what was committed stays then.
     """
-    if (report := _nothing_to_do(target, source, options)) is not None:
+    if (report := _nothing_to_do(target, source)) is not None:
         return report
     work = SteppedLoad(target, source, options, samples)
     try:
@@ -233,11 +233,11 @@ def load_in_steps(
     return optimized(work, report)
 
 
-def _nothing_to_do(target: Datastore, source: Source, options: LoadOptions) -> LoadReport | None:
+def _nothing_to_do(target: Datastore, source: Source) -> LoadReport | None:
     """Return a report if no load is under way, and the target holds the very rows of the source."""
     with snapshot(target) as connection:
-        present = set(sa.inspect(connection).get_table_names())
-        wanted = {table.target.name for table in source.tables}
+        present = tables_present(connection, [table.target.metadata for table in source.tables])
+        wanted = {table.name for table in source.tables}
         if is_under_way(connection) or not wanted <= present:
             return None
         there = DatabaseSource(connection, target.backend, [as_written(t) for t in source.tables])
