@@ -24,6 +24,9 @@ WHERE {_HERE} AND c.relkind IN ('r', 'p', 'f', 'v', 'm') AND NOT c.relispartitio
   AND NOT {_RELATION_OF_EXTENSION}
 ORDER BY c.relname""")
 
+#: All that no other relation may be named as.
+NAMES = sa.text(f"SELECT c.relname FROM pg_class AS c WHERE {_HERE}")
+
 # The base of a domain of a domain is the innermost type.
 COLUMNS = sa.text(f"""\
 WITH RECURSIVE bases(oid, base, modifier) AS (
@@ -95,7 +98,7 @@ WHERE {_TABLES} AND x.contype IN ('p', 'u', 'f', 'c', 'x') AND x.conparentid = 0
 ORDER BY x.conrelid, x.conname""")
 
 INDEX_PARTS = sa.text(f"""\
-SELECT x.indrelid::bigint AS table, i.relname AS name, x.indisunique AS is_unique,
+SELECT x.indrelid::bigint AS table, c.relname AS of, i.relname AS name, x.indisunique AS is_unique,
   m.amname AS method,
   CASE WHEN x.indkey[place - 1] <> 0 THEN a.attname END AS column,
   pg_get_indexdef(x.indexrelid, place, false) AS expression,

@@ -231,19 +231,27 @@ class _Inspection:
                     Note(f"the index {name} ({first.method}) was left out", table.name)
                 )
                 continue
-            yield FoundIndex(
-                name,
-                tuple(
-                    FoundPart(
-                        part.column,
-                        None if part.column is not None else part.expression,
-                        part.descending,
-                    )
-                    for part in parts
-                ),
-                first.is_unique,
-                first.predicate,
-            )
+            yield _index(parts)
+
+
+def _index(parts: Sequence[Any]) -> FoundIndex:
+    first = parts[0]
+    found = (
+        FoundPart(part.column, None if part.column else part.expression, part.descending)
+        for part in parts
+    )
+    return FoundIndex(first.name, tuple(found), first.is_unique, first.predicate)
+
+
+def indexes(connection: Connection) -> dict[str, list[FoundIndex]]:
+    """Return the indexes of each table, without those of its keys."""
+    grouped: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for part in connection.execute(catalog.INDEX_PARTS):
+        grouped[part.of, part.name].append(part)
+    found: dict[str, list[FoundIndex]] = defaultdict(list)
+    for (table, _), parts in grouped.items():
+        found[table].append(_index(parts))
+    return found
 
 
 def _quoted(name: str) -> str:

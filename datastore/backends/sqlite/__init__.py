@@ -45,7 +45,7 @@ from datastore.backends.sqlite.files import (
     remove_file,
 )
 from datastore.backends.sqlite.indexes import full_text_size, search_objects, vector_spaces
-from datastore.backends.sqlite.inspection import inspect
+from datastore.backends.sqlite.inspection import indexes, inspect
 from datastore.backends.sqlite.limits import limit
 from datastore.backends.sqlite.reading import read, scanning, vector_lengths
 from datastore.backends.sqlite.sequences import reset_sequences
@@ -58,7 +58,7 @@ from datastore.definitions import (
     VectorIndexDefinition,
 )
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
-from datastore.inspection import FoundDatabase, Moment
+from datastore.inspection import FoundDatabase, FoundIndex, Moment
 from datastore.kinds import Kind
 from datastore.reading import Batches, TableReading
 from datastore.results import Method
@@ -86,6 +86,7 @@ class SQLiteBackend(Backend):
     )
 
     folds_names = True
+    names_constraints = False
     adds_constraints = False
     computes_when_read = True
     numbers_keys_only = True
@@ -224,6 +225,14 @@ class SQLiteBackend(Backend):
     def inspect(self, connection: Connection) -> FoundDatabase:
         """Look at each table's columns, and at what they hold."""
         return inspect(connection, search_objects(connection).tables)
+
+    def relation_names(self, connection: Connection) -> frozenset[str]:
+        """Read the schema of the file."""
+        return frozenset(connection.exec_driver_sql("SELECT name FROM sqlite_schema").scalars())
+
+    def indexes(self, connection: Connection) -> Mapping[str, Sequence[FoundIndex]]:
+        """Read the schema of the file."""
+        return indexes(connection)
 
     def column_type(self, type_: TypeEngine[Any]) -> TypeEngine[Any]:
         """Declare it so that SQLite changes no value, and the type can be told again."""

@@ -16,7 +16,15 @@ from datastore.backends.sqlite.declared import read_declared
 from datastore.backends.sqlite.held import decide
 from datastore.backends.sqlite.keys import Keys
 from datastore.backends.sqlite.survey import null_keys, survey
-from datastore.inspection import FoundColumn, FoundDatabase, FoundKey, FoundTable, Note, Numbering
+from datastore.inspection import (
+    FoundColumn,
+    FoundDatabase,
+    FoundIndex,
+    FoundKey,
+    FoundTable,
+    Note,
+    Numbering,
+)
 
 #: What `PRAGMA table_xinfo` says of generated columns.
 _VIRTUAL, _STORED = 2, 3
@@ -40,6 +48,14 @@ def inspect(connection: Connection, hidden: frozenset[str]) -> FoundDatabase:
         ),
         tuple(obstacle for table in tables for obstacle in table.obstacles),
     )
+
+
+def indexes(connection: Connection) -> dict[str, list[FoundIndex]]:
+    """Return the indexes of each table that were created by statements of their own."""
+    return {
+        name: list(Keys(connection, name, read_created(sql)).indexes())
+        for name, sql in _tables(connection)
+    }
 
 
 def _tables(connection: Connection) -> Iterator[tuple[str, str]]:

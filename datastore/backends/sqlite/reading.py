@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,15 @@ from datastore.types import UTCDateTime, check_integer, check_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)
+# Python's parsers take more than is meant by a value: weeks, other digits, signs of their own.
+_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?"
+_ZONE = r"(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?"
+_DATE = re.compile(_DAY)
+_MOMENT = re.compile(f"{_DAY}(?:[ Tt]{_CLOCK}{_ZONE})?")
+_TIME = re.compile(_CLOCK + _ZONE)
+_UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _FRACTION = re.compile(r"[.,][0-9]{6}([0-9]+)")
 _RAW = sa.types.NullType()
 #: The pages that a scan keeps, in KiB: it reads none of them twice.
@@ -181,8 +190,22 @@ def _parsed(parse: Callable[[str], Any], what: str) -> Callable[[Any], Any]:
     return read_one
 
 
+def _written(text: str, pattern: re.Pattern[str]) -> str:
+    if not pattern.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _date(text: str) -> date:
+    return date.fromisoformat(_written(text, _DATE))
+
+
+def _uuid(text: str) -> uuid.UUID:
+    return uuid.UUID(_written(text, _UUID))
+
+
 def _moment(text: str) -> datetime:
-    _check_fraction(text)
+    _check_fraction(_written(text, _MOMENT))
     return datetime.fromisoformat(text)  # a date alone is its midnight
 
 
@@ -206,7 +229,7 @@ def _zoned(text: str) -> datetime:
 
 
 def _time(text: str) -> time:
-    _check_fraction(text)
+    _check_fraction(_written(text, _TIME))
     value = time.fromisoformat(text)
     if value.tzinfo is not None:
         raise InvalidValueError("expected a time without a zone, found one with")
@@ -220,10 +243,9 @@ def _interval(text: str) -> timedelta:
 def _decimal(raw: Any) -> Decimal:
     if isinstance(raw, bytes):
         raise _expected("a decimal", raw)
-    try:
-        return Decimal(repr(raw) if isinstance(raw, float) else raw)
-    except InvalidOperation as error:
-        raise InvalidValueError("expected a decimal, found other text") from error
+    if isinstance(raw, str) and not _NUMBER.fullmatch(raw):
+        raise InvalidValueError("expected a decimal, found other text")
+    return Decimal(repr(raw) if isinstance(raw, float) else raw)
 
 
 def _json(raw: Any) -> Any:
@@ -268,9 +290,9 @@ _READERS = {
     "bytes": Reader(taken_as_is(bytes), _bytes),
     "instant": Reader(_none_taken, _parsed(_zoned, "an instant")),
     "timestamp": Reader(_none_taken, _parsed(_naive, "a timestamp")),
-    "date": Reader(_none_taken, _parsed(date.fromisoformat, "a date")),
+    "date": Reader(_none_taken, _parsed(_date, "a date")),
     "time": Reader(_none_taken, _parsed(_time, "a time")),
     "interval": Reader(_none_taken, _parsed(_interval, "an interval")),
-    "uuid": Reader(_none_taken, _parsed(uuid.UUID, "a UUID")),
+    "uuid": Reader(_none_taken, _parsed(_uuid, "a UUID")),
     "json": Reader(_none_taken, _json),
 }

@@ -14,7 +14,7 @@ from datastore.inspection import FoundDatabase, Note
 from datastore.transfer.plan import TableTransfer, in_order, stored_columns
 from datastore.transfer.reflection.foreign_keys import add_foreign_keys
 from datastore.transfer.reflection.indexes import add_indexes
-from datastore.transfer.reflection.names import FreeNames, refused_names
+from datastore.transfer.reflection.names import FreeNames, given_names, refused_names
 from datastore.transfer.reflection.tables import TableMaker, source_table
 
 
@@ -69,7 +69,7 @@ def _with_columns(found: FoundDatabase) -> FoundDatabase:
 
 def _made(found: FoundDatabase, target: Backend, notes: list[Note]) -> dict[str, sa.Table]:
     metadata = sa.MetaData()
-    names = FreeNames([table.name for table in found.tables], target)
+    names = FreeNames(given_names(found, target), target)
     made = {
         table.name: TableMaker(table, metadata, target, names, notes).make()
         for table in found.tables

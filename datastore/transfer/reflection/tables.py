@@ -19,7 +19,7 @@ from datastore.transfer.reflection.expressions import (
     read_value,
 )
 from datastore.transfer.reflection.meanings import NotPortableError
-from datastore.transfer.reflection.names import FreeNames, fits
+from datastore.transfer.reflection.names import FreeNames, constraint_name
 from datastore.types import RowKey
 
 
@@ -70,7 +70,8 @@ class TableMaker:
         )
         for key in self._found.unique_keys:
             table.append_constraint(self._unique(key.columns, key.name, key.options))
-        for check in self._found.checks:
+        # The names of those without one are chosen behind the others.
+        for check in sorted(self._found.checks, key=lambda each: each.name is None):
             self._add_check(table, check.text, check.name)
         return table
 
@@ -156,8 +157,12 @@ class TableMaker:
         if options and not self._target.adds_constraints:
             self._note(f"the unique key of {', '.join(columns)} is checked at once, not deferred")
             options = {}
-        taken = exact(self._names.take(name)) if name is not None else None
-        return sa.UniqueConstraint(*columns, name=taken, **options)
+        taken = None if name is None else self._names.take(name)
+        if taken != name:
+            self._note(f"the unique key {name} is named {taken}")
+        return sa.UniqueConstraint(
+            *columns, name=None if taken is None else exact(taken), **options
+        )
 
     def _add_check(self, table: sa.Table, text: str, name: str | None) -> None:
         try:
@@ -165,5 +170,9 @@ class TableMaker:
         except NotPortableError as error:
             self._note(f"the check {text} was left out: {error}")
             return
-        kept = exact(name) if name is not None and fits(name, self._target) else None
-        table.append_constraint(sa.CheckConstraint(condition, name=kept))
+        kept = None if name is None else constraint_name(name, table, self._target)
+        if kept != name:
+            self._note(f"the check {name} is named {kept}")
+        table.append_constraint(
+            sa.CheckConstraint(condition, name=None if kept is None else exact(kept))
+        )
