@@ -267,6 +267,10 @@ class Backend:
         """Return the type by which a found column of a portable type is created here."""
         return type_
 
+    def compares_as_text(self, type_: TypeEngine[Any]) -> bool:
+        """Tell whether values of a found type are compared as the texts that they are stored as."""
+        return False
+
     def is_reserved(self, name: str, *, of_column: bool) -> bool:
         """Tell whether the database keeps a name for a table, or a column, of its own."""
         return False

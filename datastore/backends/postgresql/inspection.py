@@ -12,7 +12,7 @@ from sqlalchemy.types import TypeEngine
 
 from datastore.backends.base import SearchObjects
 from datastore.backends.postgresql import catalog
-from datastore.backends.postgresql.catalog_types import CatalogType, portable
+from datastore.backends.postgresql.catalog_types import CatalogType, portable, rounds, unlike
 from datastore.backends.postgresql.held import as_held
 from datastore.inspection import (
     FoundCheck,
@@ -182,6 +182,9 @@ class _Inspection:
                     numbering,
                     # citext; a nondeterministic collation may mean anything
                     ignores_case=row.base == "citext",
+                    unlike=unlike(row, type_),
+                    unordered=bool(row.labels),
+                    rounds=rounds(row),
                 )
             )
         return columns, checks

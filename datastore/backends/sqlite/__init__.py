@@ -26,7 +26,7 @@ from datastore.backends.base import (
 )
 from datastore.backends.sqlite import bulk, search, types  # noqa: F401 - registers handlers and types
 from datastore.backends.sqlite.candidates import Candidates
-from datastore.backends.sqlite.columns import MOMENTS, column_type
+from datastore.backends.sqlite.columns import COMPARED_AS_TEXT, MOMENTS, column_type
 from datastore.backends.sqlite.connection import (
     ACCESS,
     BUSY_TIMEOUT,
@@ -237,6 +237,10 @@ class SQLiteBackend(Backend):
     def column_type(self, type_: TypeEngine[Any]) -> TypeEngine[Any]:
         """Declare it so that SQLite changes no value, and the type can be told again."""
         return column_type(type_)
+
+    def compares_as_text(self, type_: TypeEngine[Any]) -> bool:
+        """Tell of the types that SQLite has none like."""
+        return isinstance(type_, COMPARED_AS_TEXT)
 
     def is_reserved(self, name: str, *, of_column: bool) -> bool:
         """Tell whether it begins as the names of SQLite's own tables do."""

@@ -131,6 +131,7 @@ class _Table:
         generated = {name.lower(): text for name, text in self._created.generated.items()}
         for name, _, not_null, default, hidden in found:
             held = decide(declared[name], surveys[name])
+            collation = self._collation(name)
             for text in held.notes:
                 self._note(text, name)
             yield FoundColumn(
@@ -140,7 +141,8 @@ class _Table:
                 default,
                 generated.get(name.lower(), "") if hidden in (_VIRTUAL, _STORED) else None,
                 hidden == _STORED,
-                ignores_case=self._collation(name) == "NOCASE",
+                ignores_case=collation == "NOCASE",
+                unlike="" if collation == "BINARY" else f"it compares by the collation {collation}",
             )
 
     def _collation(self, column: str) -> str:

@@ -14,7 +14,7 @@ from datastore.errors import InvalidValueError
 from datastore.inspection import Moment
 from datastore.kinds import Kind
 from datastore.sqltokens import Token, closing, tokens
-from datastore.transfer.reflection.meanings import NotPortableError
+from datastore.transfer.reflection.meanings import NotPortableError, numeric
 
 #: What is written for a moment: its words, without casts, parentheses and commas.
 _MOMENTS = {
@@ -125,9 +125,7 @@ def _of_truth(value: bool, kind: Kind[Any]) -> Any:
 
 
 def _of_number(text: str, kind: Kind[Any]) -> Any:
-    number: int | Decimal
-    is_hexadecimal = text.lower().lstrip("+-").startswith("0x")
-    number = int(text, 16) if is_hexadecimal else Decimal(text)
+    number = -numeric(text[1:]) if text.startswith("-") else numeric(text)
     if kind.name == "text":
         return text
     if kind.name == "boolean" and number in (0, 1):
