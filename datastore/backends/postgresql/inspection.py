@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,8 +28,9 @@ from datastore.inspection import (
     Numbering,
 )
 from datastore.sqltokens import tokens
-from datastore.types import Text
+from datastore.types import JSONDocument, Text
 
+_NEXT_NUMBER = re.compile(r"nextval\('(?:[^']|'')+'::regclass\)")
 _ACTIONS = {"c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT", "r": "RESTRICT"}
 
 
@@ -95,6 +97,7 @@ class _Inspection:
 
     def _table(self, row: Any) -> FoundTable:
         columns, checks = self._columns(row)
+        self._note_table(row)
         self._note_meanings(row)
         keys = [each for each in self._constraints[row.oid] if each.sort in "pu"]
         primary = [self._key(each) for each in keys if each.sort == "p"]
@@ -113,12 +116,24 @@ class _Inspection:
             tuple(self._indexes(row)),
         )
 
+    def _note_table(self, table: Any) -> None:
+        if table.kind == "p":
+            message = "it is partitioned; in the copy it is one table, without what its partitions"
+            self.notes.append(Note(f"{message} have of their own", table.name))
+        if table.is_unlogged:
+            self.notes.append(Note("it is UNLOGGED; in the copy it is not", table.name))
+        if table.has_comments:
+            self.notes.append(Note("comments were left out", table.name))
+
     def _note_meanings(self, table: Any) -> None:
         """Note the keys that let in more in the copy than they did."""
         for row in self._constraints[table.oid]:
             if row.is_full:
                 message = f"the foreign key {row.name} lets in rows of which a part is NULL"
                 self.notes.append(Note(f"{message} (MATCH SIMPLE)", table.name))
+            if row.of_periods and row.sort in "pu":
+                message = f"the key {row.name} lets in periods that overlap (WITHOUT OVERLAPS)"
+                self.notes.append(Note(message, table.name))
         found = (*self._constraints[table.oid], *self._parts[table.oid])
         for name in sorted({row.name for row in found if row.nulls_alike}):
             message = f"the unique key {name} lets in several NULLs"
@@ -134,27 +149,31 @@ class _Inspection:
         for row in self._constraints[table.oid]:
             if row.sort != "f":
                 continue
-            if row.elsewhere:
-                self.notes.append(
-                    Note(f"the foreign key {row.name} to another schema was left out", table.name)
-                )
+            if reason := _why_left_out(row):
+                message = f"the foreign key {row.name} {reason}was left out"
+                self.notes.append(Note(message, table.name))
                 continue
-            options: dict[str, Any] = {}
-            for key, action in (("ondelete", row.on_delete), ("onupdate", row.on_update)):
-                if action in _ACTIONS:
-                    options[key] = _ACTIONS[action]
-            if row.deferrable:
-                options["deferrable"] = True
-                if row.deferred:
-                    options["initially"] = "DEFERRED"
+            if row.sets_some:
+                message = f"the foreign key {row.name} sets some of its columns when a row that it "
+                message += "refers to is deleted; in the copy such a row cannot be"
+                self.notes.append(Note(message, table.name))
             yield FoundForeignKey(
-                tuple(row.columns), row.parent, tuple(row.parent_columns), row.name, options
+                tuple(row.columns),
+                row.parent,
+                tuple(row.parent_columns),
+                row.name,
+                _key_options(row),
             )
 
     def _checks(self, table: Any) -> Iterator[FoundCheck]:
         for row in self._constraints[table.oid]:
-            if row.sort == "c":
+            if row.sort != "c":
+                continue
+            if row.holds:
                 yield FoundCheck(row.expression, row.name)
+            else:
+                message = f"the check {row.name}, which not all rows may pass, was left out"
+                self.notes.append(Note(message, table.name))
 
     def _columns(self, table: Any) -> tuple[list[FoundColumn], list[FoundCheck]]:
         columns, checks = [], []
@@ -193,7 +212,8 @@ class _Inspection:
         if row.element:
             element = CatalogType(row.element, row.element, row.sort, row.modifier)
             type_, note = portable(element)
-            if note is not None or row.own:
+            # Documents in an array arrive as texts, which are documents too.
+            if note is not None or row.own or isinstance(type_, JSONDocument):
                 type_, note = Text(), f"{row.written} becomes text, as PostgreSQL writes it"
             else:
                 type_ = sa.ARRAY(sa.Text() if isinstance(type_, Text) else type_)
@@ -201,7 +221,7 @@ class _Inspection:
             own = row.own and row.base != "vector"
             found = CatalogType(row.base, row.written, row.sort, row.modifier, own)
             type_, note = portable(found)
-            type_, note = as_held(self._connection, table.name, row, type_, note)
+        type_, note = as_held(self._connection, table.name, row, type_, note)
         if row.is_domain:
             self.notes.append(
                 Note(f"the domain {row.written} becomes what it is made of", table.name, row.name)
@@ -211,8 +231,12 @@ class _Inspection:
         return type_
 
     def _numbering(self, table: Any, row: Any) -> Numbering | None:
-        if row.increment is None:
+        if row.increment is None or not (row.identity or _is_serial(row)):
             return None
+        if row.is_shared:
+            message = "it takes its numbers from a sequence that others take theirs from too"
+            message += "; in the copy it has its own"
+            self.notes.append(Note(message, table.name, row.name))
         if row.increment != 1:
             message = f"its numbers grow by {row.increment}; in the copy by 1"
             self.notes.append(Note(message, table.name, row.name))
@@ -235,6 +259,34 @@ class _Inspection:
                 )
                 continue
             yield _index(parts)
+
+
+def _is_serial(row: Any) -> bool:
+    """Tell whether the default of a column is the next number and nothing else."""
+    plain = row.default is not None and _NEXT_NUMBER.fullmatch(row.default)
+    return bool(plain) and row.not_null and row.base in ("int2", "int4", "int8")
+
+
+def _why_left_out(row: Any) -> str:
+    """Return what is to be said of a foreign key that cannot be kept."""
+    if row.elsewhere:
+        return "to another schema "
+    if row.of_periods:
+        return "over periods "
+    return "" if row.holds else "that not all rows may keep to "
+
+
+def _key_options(row: Any) -> dict[str, Any]:
+    """Return the options of SQLAlchemy's foreign key."""
+    actions = {"onupdate": row.on_update, "ondelete": "" if row.sets_some else row.on_delete}
+    options: dict[str, Any] = {
+        name: _ACTIONS[action] for name, action in actions.items() if action in _ACTIONS
+    }
+    if row.deferrable:
+        options["deferrable"] = True
+    if row.deferred:
+        options["initially"] = "DEFERRED"
+    return options
 
 
 def _index(parts: Sequence[Any]) -> FoundIndex:
