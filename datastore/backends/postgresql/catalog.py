@@ -50,7 +50,10 @@ SELECT a.attrelid::bigint AS table, a.attname AS name,
   a.attnotnull OR EXISTS (
     SELECT FROM bases AS b JOIN pg_type AS d ON d.oid = b.level
     WHERE b.oid = declared.oid AND d.typnotnull
-  ) AS not_null, a.attidentity AS identity,
+  ) AS not_null, EXISTS (
+    SELECT FROM pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+    AND k.conkey[1] = a.attnum AND NOT k.convalidated
+  ) AS has_nulls, a.attidentity AS identity,
   a.attgenerated AS generated, pg_get_expr(f.adbin, f.adrelid) AS default,
   declared.typdefault AS domain_default,
   (SELECT array_agg(l.enumlabel::text ORDER BY l.enumsortorder) FROM pg_enum AS l

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -180,33 +180,36 @@ class _Inspection:
         for row in self._column_rows[table.oid]:
             if (table.name, row.name) in self._hidden.columns:
                 continue
-            type_ = self._type(table, row)
-            if row.labels:
-                labels = ", ".join("'" + label.replace("'", "''") + "'" for label in row.labels)
-                checks.append(FoundCheck(f"{_quoted(row.name)} IN ({labels})"))
-            for text in row.domain_checks or ():
-                checks.append(FoundCheck(_of_column(text, row.name)))
-            if row.nondeterministic:
-                message = "it is compared by a collation that holds different texts for the same"
-                self.notes.append(Note(message, table.name, row.name))
-            numbering = self._numbering(table, row)
-            columns.append(
-                FoundColumn(
-                    row.name,
-                    type_,
-                    not row.not_null,
-                    None if row.generated or numbering else row.default or row.domain_default,
-                    row.default if row.generated else None,
-                    row.generated != "v",
-                    numbering,
-                    # citext; a nondeterministic collation may mean anything
-                    ignores_case=row.base == "citext",
-                    unlike=unlike(row, type_),
-                    unordered=bool(row.labels),
-                    rounds=rounds(row),
-                )
-            )
+            self._note_column(table, row)
+            checks += _checks_of(row)
+            columns.append(self._column(table, row))
         return columns, checks
+
+    def _column(self, table: Any, row: Any) -> FoundColumn:
+        type_ = self._type(table, row)
+        numbering = self._numbering(table, row)
+        return FoundColumn(
+            row.name,
+            type_,
+            not row.not_null or row.has_nulls,
+            None if row.generated or numbering else row.default or row.domain_default,
+            row.default if row.generated else None,
+            row.generated != "v",
+            numbering,
+            # citext; a nondeterministic collation may mean anything
+            ignores_case=row.base == "citext",
+            unlike=unlike(row, type_),
+            unordered=bool(row.labels),
+            rounds=rounds(row),
+        )
+
+    def _note_column(self, table: Any, row: Any) -> None:
+        if row.nondeterministic:
+            message = "it is compared by a collation that holds different texts for the same"
+            self.notes.append(Note(message, table.name, row.name))
+        if row.has_nulls:
+            message = "NOT NULL, which not all rows may keep to, was left out"
+            self.notes.append(Note(message, table.name, row.name))
 
     def _type(self, table: Any, row: Any) -> TypeEngine[Any]:
         if row.element:
@@ -246,6 +249,7 @@ class _Inspection:
         return Numbering(row.last_number)
 
     def _indexes(self, table: Any) -> Iterator[FoundIndex]:
+        without_case = {row.name for row in self._column_rows[table.oid] if row.base == "citext"}
         indexes: dict[str, list[Any]] = defaultdict(list)
         for part in self._parts[table.oid]:
             indexes[part.name].append(part)
@@ -258,7 +262,16 @@ class _Inspection:
                     Note(f"the index {name} ({first.method}) was left out", table.name)
                 )
                 continue
-            yield _index(parts)
+            yield _index(parts, without_case)
+
+
+def _checks_of(row: Any) -> Iterator[FoundCheck]:
+    """Yield what enumerations and domains let in, as checks of the column."""
+    if row.labels:
+        labels = ", ".join("'" + label.replace("'", "''") + "'" for label in row.labels)
+        yield FoundCheck(f"{_quoted(row.name)} IN ({labels})")
+    for text in row.domain_checks or ():
+        yield FoundCheck(_of_column(text, row.name))
 
 
 def _is_serial(row: Any) -> bool:
@@ -289,10 +302,15 @@ def _key_options(row: Any) -> dict[str, Any]:
     return options
 
 
-def _index(parts: Sequence[Any]) -> FoundIndex:
+def _index(parts: Sequence[Any], without_case: Collection[str] = ()) -> FoundIndex:
     first = parts[0]
     found = (
-        FoundPart(part.column, None if part.column else part.expression, part.descending)
+        FoundPart(
+            part.column,
+            None if part.column else part.expression,
+            part.descending,
+            part.column in without_case,
+        )
         for part in parts
     )
     return FoundIndex(first.name, tuple(found), first.is_unique, first.predicate)

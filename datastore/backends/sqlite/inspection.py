@@ -9,7 +9,13 @@ from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
-from datastore.backends.sqlite.beside import foreign_collations, left_out, rows, trigger_notes
+from datastore.backends.sqlite.beside import (
+    foreign_collations,
+    left_out,
+    rows,
+    trigger_notes,
+    virtual_tables,
+)
 from datastore.backends.sqlite.connection import lend_collations
 from datastore.backends.sqlite.created import Created, read_created
 from datastore.backends.sqlite.declared import read_declared
@@ -52,9 +58,11 @@ def inspect(connection: Connection, hidden: frozenset[str]) -> FoundDatabase:
 
 def indexes(connection: Connection) -> dict[str, list[FoundIndex]]:
     """Return the indexes of each table that were created by statements of their own."""
+    virtual = virtual_tables(connection)
     return {
         name: list(Keys(connection, name, read_created(sql)).indexes())
         for name, sql in _tables(connection)
+        if name not in virtual
     }
 
 

@@ -5,6 +5,7 @@ SQLite compares anything with anything, and PostgreSQL refuses to; each has func
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -289,14 +290,18 @@ def numeric(text: str) -> int | Decimal:
         return int(text, 16)
     if not _NUMBER.fullmatch(text):
         raise NotPortableError("a text is no number")
+    if math.isinf(float(text)):
+        raise NotPortableError("a number is larger than a float can be")
     return int(text) if text.lstrip("+-").isdigit() else Decimal(text)
 
 
 def number_literal(value: int | Decimal) -> Typed:
-    """Return a number."""
+    """Return a number: SQLite reads more digits than a float has as the nearest float."""
     if isinstance(value, int):
-        return Typed(sa.literal_column(str(value)), "integer", value=value)
-    return Typed(sa.literal_column(format(value, "f")), "decimal", value=value)
+        exact = -(2**63) <= value < 2**63
+        return Typed(sa.literal_column(str(value)), "integer", exact, value)
+    exact = Decimal(repr(float(value))) == value
+    return Typed(sa.literal_column(format(value, "f")), "decimal", exact, value)
 
 
 def text_literal(value: str) -> Typed:

@@ -61,7 +61,8 @@ def given_names(found: FoundDatabase, target: Backend) -> Iterator[str]:
 
 
 def _names_by_default(table: FoundTable) -> Iterator[str]:
-    yield f"{table.name}_pkey"
+    if table.primary_key is not None:
+        yield f"{table.name}_pkey"
     for key in table.unique_keys:
         if key.name is None:
             yield f"{table.name}_{'_'.join(key.columns)}_key"
