@@ -176,7 +176,8 @@ class _Inspection:
                 self.notes.append(Note(message, table.name))
 
     def _columns(self, table: Any) -> tuple[list[FoundColumn], list[FoundCheck]]:
-        columns, checks = [], []
+        columns: list[FoundColumn] = []
+        checks: list[FoundCheck] = []
         for row in self._column_rows[table.oid]:
             if (table.name, row.name) in self._hidden.columns:
                 continue
