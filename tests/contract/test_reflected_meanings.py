@@ -280,8 +280,12 @@ def test_defaults_that_are_no_numbers_are_left_out(
     report = copied(postgres, back)
     for _, text in NOT_FINITE:
         assert said(report, f"column a: the default {text} was left out")
-    source = sqlite_file(tmp_path / "s.db", "CREATE TABLE u (a NUMERIC DEFAULT '1_000')")
-    assert said(copied(source, postgres), "column a: the default '1_000' was left out")
+    source = sqlite_file(
+        tmp_path / "s.db", "CREATE TABLE u (a NUMERIC DEFAULT '1_000', b DATE DEFAULT '2024-W01-1')"
+    )
+    report = copied(source, postgres)
+    assert said(report, "column a: the default '1_000' was left out")
+    assert said(report, "column b: the default '2024-W01-1' was left out")
 
 
 def test_texts_without_case_are_compared_by_nothing_but_their_keys(

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
 from datastore.errors import InvalidValueError
+from datastore.forms import is_written_as
 from datastore.kinds import ArrayKind, DecimalKind, JSONKind, Kind, VectorKind
 from datastore.reading import (
     Batches,
@@ -34,15 +35,6 @@ from datastore.types import UTCDateTime, check_integer, check_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)
-# Python's parsers take more than is meant by a value: weeks, other digits, signs of their own.
-_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?"
-_ZONE = r"(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?"
-_DATE = re.compile(_DAY)
-_MOMENT = re.compile(f"{_DAY}(?:[ Tt]{_CLOCK}{_ZONE})?")
-_TIME = re.compile(_CLOCK + _ZONE)
-_UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _FRACTION = re.compile(r"[.,][0-9]{6}([0-9]+)")
 _RAW = sa.types.NullType()
 #: The pages that a scan keeps, in KiB: it reads none of them twice.
@@ -190,22 +182,22 @@ def _parsed(parse: Callable[[str], Any], what: str) -> Callable[[Any], Any]:
     return read_one
 
 
-def _written(text: str, pattern: re.Pattern[str]) -> str:
-    if not pattern.fullmatch(text):
+def _written(text: str, kind: str) -> str:
+    if not is_written_as(text, kind):
         raise ValueError
     return text
 
 
 def _date(text: str) -> date:
-    return date.fromisoformat(_written(text, _DATE))
+    return date.fromisoformat(_written(text, "date"))
 
 
 def _uuid(text: str) -> uuid.UUID:
-    return uuid.UUID(_written(text, _UUID))
+    return uuid.UUID(_written(text, "uuid"))
 
 
 def _moment(text: str) -> datetime:
-    _check_fraction(_written(text, _MOMENT))
+    _check_fraction(_written(text, "timestamp"))
     return datetime.fromisoformat(text)  # a date alone is its midnight
 
 
@@ -229,7 +221,7 @@ def _zoned(text: str) -> datetime:
 
 
 def _time(text: str) -> time:
-    _check_fraction(_written(text, _TIME))
+    _check_fraction(_written(text, "time"))
     value = time.fromisoformat(text)
     if value.tzinfo is not None:
         raise InvalidValueError("expected a time without a zone, found one with")
@@ -243,7 +235,7 @@ def _interval(text: str) -> timedelta:
 def _decimal(raw: Any) -> Decimal:
     if isinstance(raw, bytes):
         raise _expected("a decimal", raw)
-    if isinstance(raw, str) and not _NUMBER.fullmatch(raw):
+    if isinstance(raw, str) and not is_written_as(raw, "decimal"):
         raise InvalidValueError("expected a decimal, found other text")
     return Decimal(repr(raw) if isinstance(raw, float) else raw)
 

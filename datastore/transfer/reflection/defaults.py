@@ -14,7 +14,7 @@ from datastore.errors import InvalidValueError
 from datastore.inspection import Moment
 from datastore.kinds import Kind
 from datastore.sqltokens import Token, closing, tokens
-from datastore.transfer.reflection.meanings import NotPortableError, numeric
+from datastore.transfer.reflection.meanings import NotPortableError, in_one_form, numeric
 
 #: What is written for a moment: its words, without casts, parentheses and commas.
 _MOMENTS = {
@@ -149,8 +149,7 @@ def _of_text(text: str, kind: Kind[Any]) -> Any:
             kind.check(json.loads(text))
             return text
         if kind.name in _PARSED:
-            value = kind.from_json(text)
-            return value.isoformat(" ") if kind.name in ("timestamp", "instant") else str(value)
+            return in_one_form(text, kind.name)
     except (InvalidValueError, ArithmeticError, ValueError) as error:
         raise NotPortableError(f"it is no {kind.name}") from error
     raise NotPortableError(f"a text is no {kind.name}")

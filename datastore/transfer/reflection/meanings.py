@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.sql.functions import FunctionElement
 
 from datastore.errors import InvalidValueError
+from datastore.forms import is_written_as
 from datastore.kinds import DateKind, InstantKind, Kind, TimeKind, TimestampKind, UuidKind
 
 Element: TypeAlias = sa.ColumnElement[Any]
@@ -28,7 +29,6 @@ _WRITTEN_AS_TEXT: Mapping[str, Kind[Any]] = {
     kind.name: kind for kind in (DateKind(), TimeKind(), TimestampKind(), InstantKind(), UuidKind())
 }
 _NOT_COMPARED = ("json", "array", "vector", "interval")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _HEXADECIMAL = re.compile("0[xX][0-9a-fA-F]+")
 #: Types that a text may be cast to, by the first word of their names, with the kind.
 _CASTS = {
@@ -192,24 +192,23 @@ def _as(literal: Typed, other: Typed) -> Typed:
     if other.kind in _WRITTEN_AS_TEXT and isinstance(literal.value, str):
         if other.loose:
             raise NotPortableError(f"a text compared with {other.kind} is compared as text")
-        return replace(text_literal(_in_one_form(literal.value, other.kind)), kind=other.kind)
+        return replace(text_literal(in_one_form(literal.value, other.kind)), kind=other.kind)
     if other.is_column and other.is_number and isinstance(literal.value, str):
         return number_literal(numeric(literal.value))
     raise NotPortableError(f"{literal.kind} compared with {other.kind} is not portable")
 
 
-def _in_one_form(text: str, kind: str) -> str:
+def in_one_form(text: str, kind: str) -> str:
     """Return a value as it is written by both engines."""
+    if not is_written_as(text, kind):
+        raise NotPortableError(f"it is no {kind}")
     try:
         value = _WRITTEN_AS_TEXT[kind].from_json(text)
-    except InvalidValueError as error:
-        raise NotPortableError(f"a text is no {kind}") from error
-    if kind == "instant":
-        value = value.astimezone(UTC)
-    written = value.isoformat(" ") if isinstance(value, datetime) else str(value)
-    if kind == "date" and written != text:
-        raise NotPortableError("a date is written in another way")
-    return written
+        if kind == "instant":
+            value = value.astimezone(UTC)
+    except (InvalidValueError, OverflowError) as error:
+        raise NotPortableError(f"it is no {kind}") from error
+    return value.isoformat(" ") if isinstance(value, datetime) else str(value)
 
 
 def one_kind(parts: Sequence[Typed]) -> str:
@@ -288,7 +287,7 @@ def numeric(text: str) -> int | Decimal:
     """Read a number: Python's own parsers take more for one."""
     if _HEXADECIMAL.fullmatch(text):
         return int(text, 16)
-    if not _NUMBER.fullmatch(text):
+    if not is_written_as(text, "decimal"):
         raise NotPortableError("a text is no number")
     if math.isinf(float(text)):
         raise NotPortableError("a number is larger than a float can be")
