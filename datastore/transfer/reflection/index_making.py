@@ -86,10 +86,12 @@ def _column(expression: Any) -> str | None:
 
 def rename_keys(connection: Connection, table: sa.Table, backend: Backend) -> list[Note]:
     """Give other names to the unique keys of a table whose names something else has."""
-    taken = backend.relation_names(connection)
+    unique = [each for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
+    keys = [key for key in unique if key.name is not None]
+    taken = backend.relation_names(connection) if keys else frozenset()
     notes = []
-    for key in table.constraints:
-        if isinstance(key, sa.UniqueConstraint) and str(key.name) in taken:
+    for key in keys:
+        if str(key.name) in taken:
             name = FreeNames(taken, backend).take(str(key.name))
             notes.append(Note(f"the unique key {key.name} is named {name}", str(table.name)))
             key.name = exact(name)
