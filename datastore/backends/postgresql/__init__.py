@@ -34,7 +34,7 @@ from datastore.backends.postgresql.fallback import (
 )
 from datastore.backends.postgresql.hnsw import build_graphs
 from datastore.backends.postgresql.indexes import search_objects
-from datastore.backends.postgresql.inspection import indexes, inspect
+from datastore.backends.postgresql.inspection import found_indexes, inspect
 from datastore.backends.postgresql.limits import limit
 from datastore.backends.postgresql.liveness import replace_dead_connections
 from datastore.backends.postgresql.loading import reset_sequences, without_indexes
@@ -227,7 +227,7 @@ class PostgreSQLBackend(Backend):
 
     def indexes(self, connection: Connection) -> Mapping[str, Sequence[FoundIndex]]:
         """Read the catalog; indexes of keys are not among them."""
-        return indexes(connection)
+        return found_indexes(connection)
 
     def column_type(self, type_: TypeEngine[Any]) -> TypeEngine[Any]:
         """Compare text by code point, as every database here does."""

@@ -317,7 +317,7 @@ def _index(parts: Sequence[Any], without_case: Collection[str] = ()) -> FoundInd
     return FoundIndex(first.name, tuple(found), first.is_unique, first.predicate)
 
 
-def indexes(connection: Connection) -> dict[str, list[FoundIndex]]:
+def found_indexes(connection: Connection) -> dict[str, list[FoundIndex]]:
     """Return the indexes of each table, without those of its keys."""
     grouped: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for part in connection.execute(catalog.INDEX_PARTS):

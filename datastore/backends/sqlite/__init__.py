@@ -45,7 +45,7 @@ from datastore.backends.sqlite.files import (
     remove_file,
 )
 from datastore.backends.sqlite.indexes import full_text_size, search_objects, vector_spaces
-from datastore.backends.sqlite.inspection import indexes, inspect
+from datastore.backends.sqlite.inspection import found_indexes, inspect
 from datastore.backends.sqlite.limits import limit
 from datastore.backends.sqlite.reading import read, scanning, vector_lengths
 from datastore.backends.sqlite.sequences import reset_sequences
@@ -232,7 +232,7 @@ class SQLiteBackend(Backend):
 
     def indexes(self, connection: Connection) -> Mapping[str, Sequence[FoundIndex]]:
         """Read the schema of the file."""
-        return indexes(connection)
+        return found_indexes(connection)
 
     def column_type(self, type_: TypeEngine[Any]) -> TypeEngine[Any]:
         """Declare it so that SQLite changes no value, and the type can be told again."""

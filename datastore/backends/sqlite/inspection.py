@@ -56,7 +56,7 @@ def inspect(connection: Connection, hidden: frozenset[str]) -> FoundDatabase:
     )
 
 
-def indexes(connection: Connection) -> dict[str, list[FoundIndex]]:
+def found_indexes(connection: Connection) -> dict[str, list[FoundIndex]]:
     """Return the indexes of each table that were created by statements of their own."""
     virtual = virtual_tables(connection)
     return {
