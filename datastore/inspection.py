@@ -58,7 +58,11 @@ class Numbering:
 
 @dataclass(frozen=True)
 class FoundColumn:
-    """A column. `ignores_case` is said of a collation that holds `A` and `a` for the same."""
+    """A column. `ignores_case` is said of a collation that holds `A` and `a` for the same.
+
+    `unlike` says why comparisons of its values mean something else in a copy, and `unordered` that
+    those by size do; `rounds` is said of a type that makes other values of what it is given.
+    """
 
     name: str
     type: TypeEngine[Any]
@@ -68,6 +72,9 @@ class FoundColumn:
     is_stored: bool = True
     numbering: Numbering | None = None
     ignores_case: bool = False
+    unlike: str = ""
+    unordered: bool = False
+    rounds: bool = False
 
 
 @dataclass(frozen=True)

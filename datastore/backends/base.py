@@ -21,7 +21,7 @@ from datastore.bulk import CORE_BATCH, BulkInsert
 from datastore.ddl import create_element, drop_element, execute
 from datastore.definitions import IndexDefinition, Metric
 from datastore.errors import CapabilityError, DatabaseError, DatastoreError
-from datastore.inspection import FoundDatabase, Moment
+from datastore.inspection import FoundDatabase, FoundIndex, Moment
 from datastore.kinds import Kind
 from datastore.reading import Batches, Reader, TableReading, read_batches
 from datastore.results import Method
@@ -114,6 +114,9 @@ class Backend:
     name_bytes: ClassVar[int | None] = None
     #: Whether names that differ in case alone are the same.
     folds_names: ClassVar[bool] = False
+    #: Whether keys and what counts numbers have names of one space with tables and indexes, and the
+    #: constraints of a table different names.
+    names_constraints: ClassVar[bool] = True
     #: Whether a table can be given keys once it is there.
     adds_constraints: ClassVar[bool] = True
     #: Whether generated columns need not be stored.
@@ -259,9 +262,22 @@ class Backend:
             remedy="declare the tables, and copy without --reflect",
         )
 
+    def relation_names(self, connection: Connection) -> frozenset[str]:
+        """Return the names of tables, views, indexes and the like, which no other may have."""
+        found = sa.inspect(connection)
+        return frozenset((*found.get_table_names(), *found.get_view_names()))
+
+    def indexes(self, connection: Connection) -> Mapping[str, Sequence[FoundIndex]]:
+        """Return the indexes of each table that has some."""
+        return {}
+
     def column_type(self, type_: TypeEngine[Any]) -> TypeEngine[Any]:
         """Return the type by which a found column of a portable type is created here."""
         return type_
+
+    def compares_as_text(self, type_: TypeEngine[Any]) -> bool:
+        """Tell whether values of a found type are compared as the texts that they are stored as."""
+        return False
 
     def is_reserved(self, name: str, *, of_column: bool) -> bool:
         """Tell whether the database keeps a name for a table, or a column, of its own."""

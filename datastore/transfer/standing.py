@@ -114,6 +114,9 @@ def _wanted_keys(table: sa.Table) -> Iterator[tuple[str, ...]]:
 
 def _unique_keys(inspector: sa.Inspector, table: str) -> set[frozenset[str | None]]:
     """Return the columns of unique keys, and of unique indexes."""
-    constraints = [key["column_names"] for key in inspector.get_unique_constraints(table)]
-    indexes = [index["column_names"] for index in inspector.get_indexes(table) if index["unique"]]
-    return {frozenset(columns) for found in (constraints, indexes) for columns in found}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", exc.SAWarning)  # of indexes over expressions
+        found = inspector.get_indexes(table)
+        constraints = [key["column_names"] for key in inspector.get_unique_constraints(table)]
+    indexes = [index["column_names"] for index in found if index["unique"]]
+    return {frozenset(columns) for keys in (constraints, indexes) for columns in keys}

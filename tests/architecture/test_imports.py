@@ -33,6 +33,7 @@ LAYERS = (
     ("execution",),
     ("bulk",),
     ("reading",),
+    ("forms",),
     ("sqltokens",),
     ("inspection",),
     ("backends",),

@@ -550,3 +550,61 @@ def test_38_rows_keep_their_digests_through_both_engines(
     assert there.tables[0].source == returned.tables[0].target
     with Datastore.open(back) as store:
         assert [row["x"] for row in store.query("SELECT x FROM t ORDER BY id")] == texts
+
+
+def test_tables_beside_a_virtual_one_are_copied(make: Make, postgres: str) -> None:
+    source = make(
+        "CREATE VIRTUAL TABLE docs USING fts5(x); CREATE TABLE docs_info (a INT);"
+        "CREATE TABLE docs_vocab (a INT); CREATE TABLE docs_segments (a INT);"
+        "INSERT INTO docs_info VALUES (1); INSERT INTO docs_vocab VALUES (2);"
+    )
+    report = copied(source, postgres)
+    assert [t.table for t in report.tables] == ["docs_info", "docs_segments", "docs_vocab"]
+    assert rows_of(postgres, "SELECT a FROM docs_vocab") == [(2,)]
+
+
+#: Texts that Python's parsers make values of, and SQLite none.
+LENIENT = {
+    "NUMERIC": ("1.5", ["1_000", "\uff11\uff12", "\u0661\u0662", "NaN"]),
+    "UUID": (
+        "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        ["{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}",
+         "urn:uuid:a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"],
+    ),
+    "DATE": ("2024-01-01", ["2024-W01-1", "2024-W01"]),
+    "TIME": ("10:00", ["T10", "10:00:00,5"]),
+    "TIMESTAMP": ("2024-01-01 10:00:00.5", ["2024-01-01x10", "2024-W01-1", "20240101T10"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("declared", LENIENT)
+def test_texts_that_only_python_understands_are_refused(
+    make: Make, postgres: str, declared: str
+) -> None:
+    right, wrong = LENIENT[declared]
+    (trouble,) = refused(filled(make, declared, right, *wrong), postgres)
+    rows = "1 row" if len(wrong) == 1 else f"{len(wrong)} rows"
+    assert f"found other text: {rows} (id=2" in trouble
+
+
+def test_a_table_may_be_named_conflict(make: Make, postgres: str) -> None:
+    source = make(
+        "CREATE TABLE conflict (id INTEGER PRIMARY KEY);"
+        "CREATE TABLE t (a INT REFERENCES conflict (id))"
+    )
+    assert copied(source, postgres).notes == ()
+
+
+def test_the_largest_integer_is_no_float(make: Make, postgres: str) -> None:
+    (trouble,) = refused(filled(make, "", 2**63 - 1, 1.5, 2**63 - 1), postgres)
+    assert trouble == "table t, column x: expected an integer, found a real number: 1 row (id=2)"
+
+
+@pytest.mark.parametrize("how", ["truncate", "upsert"])
+def test_a_target_that_numbers_rows_without_autoincrement(
+    postgres: str, back: str, how: str
+) -> None:
+    run(postgres, "CREATE TABLE t (id serial PRIMARY KEY, x int)", "INSERT INTO t (x) VALUES (5)")
+    run(back, "CREATE TABLE t (id INTEGER PRIMARY KEY, x INTEGER)")
+    assert copied(postgres, back, existing=how).is_complete
+    assert values(back) == [5]

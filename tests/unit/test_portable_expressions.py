@@ -60,6 +60,10 @@ def said(text: str) -> str:
         ("t LIKE '%@%'", "t LIKE '%@%'"),
         ("length(t) > 2", "length(t) > 2"),
         ("n * 2 + m > 0", "n * 2 + m > 0"),
+        ("n - (m - 1) > 0", "n - (m - 1) > 0"),
+        ("(n + m) * 2 = n", "(n + m) * 2 = n"),
+        ("n / m = n % 2", "(n / nullif(m, 0)) = n % 2"),
+        ("b = n < m", "b = (n < m)"),
         ("coalesce(t, 'x') <> ''", "coalesce(t, 'x') != ''"),
         ("CASE WHEN n > 1 THEN t ELSE 'x' END = 'y'", "CASE WHEN (n > 1) THEN t ELSE 'x' END = 'y'"),
         # As PostgreSQL writes them.
@@ -70,6 +74,8 @@ def said(text: str) -> str:
         ("(t ~~ '%.%'::text)", "t LIKE '%.%'"),
         ("(day >= '2024-01-01'::date)", "day >= '2024-01-01'"),
         ("char_length((t)::text) <= 5", "length(t) <= 5"),
+        ("(TRIM(BOTH FROM t) <> ''::text)", "trim(t) != ''"),
+        ("(TRIM(LEADING FROM t) <> ''::text)", "ltrim(t) != ''"),
         ("(t <> E'a\\\\b')", "t != 'a\\b'"),
     ],
 )  # fmt: skip
@@ -85,6 +91,8 @@ def test_a_condition_is_read(text: str, expected: str) -> None:
         "f / 2 > 1", "n IN (SELECT 1)", "unknown > 1", "n > ", "(n > 1", "n > 1 extra",
         "t || f = 'x'", "b = 2", "n IS DISTINCT FROM m", "t = NULL", "length(f) > 1",
         "substr(t, -1) = 'x'", "blob = 'x'", "n COLLATE NOCASE = 1", "CAST(t AS INTEGER) > 1", "",
+        "day > '2000'", "day <> ''", "day > '20240101'", "n = m < 5", "f < 'Infinity'", "f < 9e999",
+        "d > '1_000'", "TRIM(BOTH 'x' FROM t) = ''",
     ],
 )  # fmt: skip
 def test_what_has_another_meaning_elsewhere_is_refused(text: str) -> None:
@@ -98,7 +106,7 @@ def test_values_that_both_engines_compute_alike(text: str) -> None:
     read_value(text, COLUMNS, kind)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", ["lower(t)", "d * 1.5", "abs(d)"])
+@pytest.mark.parametrize("text", ["lower(t)", "d * 1.5", "abs(d)", "0.12345678901234567"])
 def test_values_that_they_might_not_compute_alike(text: str) -> None:
     typed = read_expression(text, COLUMNS)
     assert not typed.exact

@@ -21,6 +21,7 @@ from datastore.backends.base import (
     ServerReport,
 )
 from datastore.backends.postgresql import bulk, search  # noqa: F401 - registers its handlers
+from datastore.backends.postgresql.catalog import NAMES
 from datastore.backends.postgresql.columns import MOMENTS, SYSTEM_COLUMNS, column_type
 from datastore.backends.postgresql.conversion import convert
 from datastore.backends.postgresql.errors import TRIGRAM_REMEDY, is_outdated, scrub, translate
@@ -33,7 +34,7 @@ from datastore.backends.postgresql.fallback import (
 )
 from datastore.backends.postgresql.hnsw import build_graphs
 from datastore.backends.postgresql.indexes import search_objects
-from datastore.backends.postgresql.inspection import inspect
+from datastore.backends.postgresql.inspection import found_indexes, inspect
 from datastore.backends.postgresql.limits import limit
 from datastore.backends.postgresql.liveness import replace_dead_connections
 from datastore.backends.postgresql.loading import reset_sequences, taking_numbers, without_indexes
@@ -47,7 +48,7 @@ from datastore.backends.postgresql.types import (
 from datastore.bulk import BulkInsert
 from datastore.definitions import IndexDefinition, Metric, VectorIndexDefinition
 from datastore.errors import DatastoreError
-from datastore.inspection import FoundDatabase, Moment
+from datastore.inspection import FoundDatabase, FoundIndex, Moment
 from datastore.kinds import Kind
 from datastore.reading import Batches, TableReading
 from datastore.results import Method
@@ -241,6 +242,14 @@ class PostgreSQLBackend(Backend):
     def inspect(self, connection: Connection) -> FoundDatabase:
         """Read the catalog, and look at decimals and documents for what the types do not say."""
         return inspect(connection, search_objects(connection))
+
+    def relation_names(self, connection: Connection) -> frozenset[str]:
+        """Read the catalog."""
+        return frozenset(connection.execute(NAMES).scalars())
+
+    def indexes(self, connection: Connection) -> Mapping[str, Sequence[FoundIndex]]:
+        """Read the catalog; indexes of keys are not among them."""
+        return found_indexes(connection)
 
     def column_type(self, type_: TypeEngine[Any]) -> TypeEngine[Any]:
         """Compare text by code point, as every database here does."""

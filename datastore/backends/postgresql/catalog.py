@@ -18,19 +18,25 @@ _TABLES = f"{_HERE} AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
 RELATIONS = sa.text(f"""\
 SELECT c.oid::bigint AS oid, c.relname AS name, c.relkind AS kind,
   CASE WHEN c.relkind IN ('r', 'p') THEN row_security_active(c.oid) ELSE false END AS hides_rows,
-  c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = c.oid) AS has_heirs
+  c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = c.oid) AS has_heirs,
+  c.relpersistence = 'u' AS is_unlogged, EXISTS (
+    SELECT FROM pg_description AS d WHERE d.classoid = 'pg_class'::regclass AND d.objoid = c.oid
+  ) AS has_comments
 FROM pg_class AS c
 WHERE {_HERE} AND c.relkind IN ('r', 'p', 'f', 'v', 'm') AND NOT c.relispartition
   AND NOT {_RELATION_OF_EXTENSION}
 ORDER BY c.relname""")
 
-# The base of a domain of a domain is the innermost type.
+#: All that no other relation may be named as.
+NAMES = sa.text(f"SELECT c.relname FROM pg_class AS c WHERE {_HERE}")
+
+# The base of a domain of a domain is the innermost type, and the checks of all of them count.
 COLUMNS = sa.text(f"""\
-WITH RECURSIVE bases(oid, base, modifier) AS (
-  SELECT t.oid, t.typbasetype, t.typtypmod FROM pg_type AS t WHERE t.typtype = 'd'
+WITH RECURSIVE bases(oid, level, base, modifier) AS (
+  SELECT t.oid, t.oid, t.typbasetype, t.typtypmod FROM pg_type AS t WHERE t.typtype = 'd'
   UNION ALL
-  SELECT b.oid, t.typbasetype, t.typtypmod FROM bases AS b JOIN pg_type AS t ON t.oid = b.base
-  WHERE t.typtype = 'd'
+  SELECT b.oid, t.oid, t.typbasetype, t.typtypmod
+  FROM bases AS b JOIN pg_type AS t ON t.oid = b.base WHERE t.typtype = 'd'
 ), innermost AS (
   SELECT b.oid, b.base, b.modifier FROM bases AS b JOIN pg_type AS t ON t.oid = b.base
   WHERE t.typtype <> 'd'
@@ -41,15 +47,22 @@ SELECT a.attrelid::bigint AS table, a.attname AS name,
   CASE WHEN declared.typtype = 'd' THEN i.modifier ELSE a.atttypmod END AS modifier,
   n.nspname <> 'pg_catalog' AS own,
   CASE WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN e.typname END AS element,
-  a.attnotnull OR declared.typnotnull AS not_null, a.attidentity AS identity,
+  a.attnotnull OR EXISTS (
+    SELECT FROM bases AS b JOIN pg_type AS d ON d.oid = b.level
+    WHERE b.oid = declared.oid AND d.typnotnull
+  ) AS not_null, EXISTS (
+    SELECT FROM pg_constraint AS k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+    AND k.conkey[1] = a.attnum AND NOT k.convalidated
+  ) AS has_nulls, a.attidentity AS identity,
   a.attgenerated AS generated, pg_get_expr(f.adbin, f.adrelid) AS default,
   declared.typdefault AS domain_default,
   (SELECT array_agg(l.enumlabel::text ORDER BY l.enumsortorder) FROM pg_enum AS l
    WHERE l.enumtypid = t.oid) AS labels,
-  (SELECT array_agg(pg_get_expr(k.conbin, 0)) FROM pg_constraint AS k
-   WHERE k.contypid = declared.oid AND k.contype = 'c') AS domain_checks,
+  (SELECT array_agg(pg_get_expr(k.conbin, 0) ORDER BY k.conname)
+   FROM bases AS b JOIN pg_constraint AS k ON k.contypid = b.level
+   WHERE b.oid = declared.oid AND k.contype = 'c' AND k.convalidated) AS domain_checks,
   NOT coalesce(o.collisdeterministic, true) AS nondeterministic,
-  s.increment, s.last_number
+  s.increment, s.last_number, s.columns > 1 AS is_shared
 FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
 JOIN pg_type AS declared ON declared.oid = a.atttypid
 LEFT JOIN innermost AS i ON i.oid = declared.oid
@@ -59,12 +72,15 @@ LEFT JOIN pg_type AS e ON e.oid = t.typelem
 LEFT JOIN pg_attrdef AS f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
 LEFT JOIN pg_collation AS o ON o.oid = a.attcollation
 LEFT JOIN LATERAL (
-  SELECT q.seqincrement AS increment, pg_sequence_last_value(q.seqrelid) AS last_number
+  SELECT q.seqincrement AS increment, pg_sequence_last_value(q.seqrelid) AS last_number,
+    1 AS columns
   FROM pg_sequence AS q JOIN pg_depend AS d ON d.objid = q.seqrelid
   WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'i'
     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
   UNION
-  SELECT q.seqincrement, pg_sequence_last_value(q.seqrelid)
+  SELECT q.seqincrement, pg_sequence_last_value(q.seqrelid),
+    (SELECT count(*) FROM pg_depend AS e WHERE e.classid = 'pg_attrdef'::regclass
+     AND e.refclassid = 'pg_class'::regclass AND e.refobjid = q.seqrelid)
   FROM pg_sequence AS q JOIN pg_depend AS d ON d.refobjid = q.seqrelid
   WHERE d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
     AND d.refclassid = 'pg_class'::regclass
@@ -87,6 +103,9 @@ SELECT x.conrelid::bigint AS table, x.conname AS name, x.contype AS sort,
   x.confupdtype AS on_update, x.confdeltype AS on_delete,
   x.condeferrable AS deferrable, x.condeferred AS deferred,
   pg_get_expr(x.conbin, x.conrelid) AS expression, x.confmatchtype = 'f' AS is_full,
+  x.convalidated AND coalesce((to_jsonb(x) ->> 'conenforced')::boolean, true) AS holds,
+  coalesce((to_jsonb(x) ->> 'conperiod')::boolean, false) AS of_periods,
+  to_jsonb(x) ->> 'confdelsetcols' IS NOT NULL AS sets_some,
   (SELECT (to_jsonb(i) ->> 'indnullsnotdistinct')::boolean FROM pg_index AS i
    WHERE i.indexrelid = x.conindid AND x.contype = 'u') AS nulls_alike
 FROM pg_constraint AS x JOIN pg_class AS c ON c.oid = x.conrelid
@@ -95,7 +114,7 @@ WHERE {_TABLES} AND x.contype IN ('p', 'u', 'f', 'c', 'x') AND x.conparentid = 0
 ORDER BY x.conrelid, x.conname""")
 
 INDEX_PARTS = sa.text(f"""\
-SELECT x.indrelid::bigint AS table, i.relname AS name, x.indisunique AS is_unique,
+SELECT x.indrelid::bigint AS table, c.relname AS of, i.relname AS name, x.indisunique AS is_unique,
   m.amname AS method,
   CASE WHEN x.indkey[place - 1] <> 0 THEN a.attname END AS column,
   pg_get_indexdef(x.indexrelid, place, false) AS expression,
@@ -122,6 +141,9 @@ SELECT what, name, "of" FROM (
   UNION ALL
   SELECT 3, 'rule', r.rulename::text, c.relname::text
   FROM pg_rewrite AS r JOIN pg_class AS c ON c.oid = r.ev_class WHERE {_TABLES}
+  UNION ALL
+  SELECT 3, 'statistics object', e.stxname::text, c.relname::text
+  FROM pg_statistic_ext AS e JOIN pg_class AS c ON c.oid = e.stxrelid WHERE {_TABLES}
   UNION ALL
   SELECT 4, 'sequence', c.relname::text, NULL FROM pg_class AS c
   WHERE {_HERE} AND c.relkind = 'S' AND NOT EXISTS (

@@ -48,6 +48,7 @@ _NOTES = {
     "json": "json becomes jsonb: the same documents, without their spelling",
     "bpchar": "the blanks that char(n) adds at the end, and does not count, are left out",
 }
+_TEXTS = ("text", "varchar", "bpchar")
 #: Modifiers of lengths and of numeric count from here (VARHDRSZ).
 _HEADER = 4
 
@@ -84,3 +85,19 @@ def _other(found: CatalogType) -> tuple[TypeEngine[Any], str | None]:
     if found.sort == "e":
         return Text(), f"the enumeration {found.written} becomes text with a check"
     return Text(), f"{found.written} becomes text, as PostgreSQL writes it"
+
+
+def rounds(row: Any) -> bool:
+    """Tell of a row of the catalog whether its type makes other values of what it is given."""
+    return row.modifier != -1 or "float4" in (row.base, row.element)
+
+
+def unlike(row: Any, type_: TypeEngine[Any]) -> str:
+    """Return why comparisons of a column that becomes one of `type_` mean something else there."""
+    if row.base == "citext":
+        return "it is compared without regard to case"
+    if row.nondeterministic:
+        return "its collation holds different texts for the same"
+    if isinstance(type_, Text) and row.base not in _TEXTS and not row.labels:
+        return f"{row.written} is not compared as text"
+    return ""

@@ -10,6 +10,7 @@ from sqlalchemy.sql import quoted_name
 from sqlalchemy.types import TypeEngine
 
 from datastore.inspection import LongDecimal
+from datastore.types import Text
 
 #: Up to so many digits a double gives every decimal back (DBL_DIG of C).
 DOUBLE_DIGITS = 15
@@ -29,7 +30,15 @@ def as_held(
         short = type_.precision is not None and type_.precision <= DOUBLE_DIGITS
         if not short and any_row(sa.not_(_is_kept(column))):
             return LongDecimal(type_.precision, type_.scale), note
+    if isinstance(type_, sa.ARRAY) and any_row(_is_shaped(column)):
+        message = "holds arrays of several dimensions, or that begin elsewhere than at 1"
+        return Text(), f"{row.written} {message}: it becomes text, as PostgreSQL writes it"
     return type_, note
+
+
+def _is_shaped(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Tell whether an array is more than a list."""
+    return sa.or_(sa.func.array_ndims(column) > 1, sa.func.array_lower(column, 1) != 1)
 
 
 def _is_kept(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:

@@ -26,7 +26,7 @@ from datastore.backends.base import (
 )
 from datastore.backends.sqlite import bulk, search, types  # noqa: F401 - registers handlers and types
 from datastore.backends.sqlite.candidates import Candidates
-from datastore.backends.sqlite.columns import MOMENTS, column_type
+from datastore.backends.sqlite.columns import COMPARED_AS_TEXT, MOMENTS, column_type
 from datastore.backends.sqlite.connection import (
     ACCESS,
     BUSY_TIMEOUT,
@@ -45,7 +45,7 @@ from datastore.backends.sqlite.files import (
     remove_file,
 )
 from datastore.backends.sqlite.indexes import full_text_size, search_objects, vector_spaces
-from datastore.backends.sqlite.inspection import inspect
+from datastore.backends.sqlite.inspection import found_indexes, inspect
 from datastore.backends.sqlite.limits import limit
 from datastore.backends.sqlite.reading import read, scanning, vector_lengths
 from datastore.backends.sqlite.sequences import reset_sequences
@@ -58,7 +58,7 @@ from datastore.definitions import (
     VectorIndexDefinition,
 )
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError, IntegrityError
-from datastore.inspection import FoundDatabase, Moment
+from datastore.inspection import FoundDatabase, FoundIndex, Moment
 from datastore.kinds import Kind
 from datastore.reading import Batches, TableReading
 from datastore.results import Method
@@ -86,6 +86,7 @@ class SQLiteBackend(Backend):
     )
 
     folds_names = True
+    names_constraints = False
     adds_constraints = False
     computes_when_read = True
     numbers_keys_only = True
@@ -226,9 +227,21 @@ class SQLiteBackend(Backend):
         """Look at each table's columns, and at what they hold."""
         return inspect(connection, search_objects(connection).tables)
 
+    def relation_names(self, connection: Connection) -> frozenset[str]:
+        """Read the schema of the file."""
+        return frozenset(connection.exec_driver_sql("SELECT name FROM sqlite_schema").scalars())
+
+    def indexes(self, connection: Connection) -> Mapping[str, Sequence[FoundIndex]]:
+        """Read the schema of the file."""
+        return found_indexes(connection)
+
     def column_type(self, type_: TypeEngine[Any]) -> TypeEngine[Any]:
         """Declare it so that SQLite changes no value, and the type can be told again."""
         return column_type(type_)
+
+    def compares_as_text(self, type_: TypeEngine[Any]) -> bool:
+        """Tell of the types that SQLite has none like."""
+        return isinstance(type_, COMPARED_AS_TEXT)
 
     def is_reserved(self, name: str, *, of_column: bool) -> bool:
         """Tell whether it begins as the names of SQLite's own tables do."""

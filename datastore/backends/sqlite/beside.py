@@ -14,12 +14,19 @@ from datastore.definitions import FINGERPRINT
 from datastore.inspection import Note
 from datastore.sqltokens import tokens
 
-#: The ends of the names of the tables behind a virtual table, for modules that are not there to
-#: say which are theirs: FTS3 to FTS5, R*Tree, vec0 (which has some for each of its columns).
-_SHADOW = re.compile(
-    r"(.+)_(?:content|segments|segdir|docsize|stat|data|idx|config|node|rowid|parent|chunks|rowids"
-    r"|info|vocab|vector_chunks\d+|metadatachunks\d+|metadatatext\d+|auxiliary)"
-)
+#: The ends of the names of the tables behind a virtual table, by its module, which may not be there
+#: to say which are its own. vec0 has some for each of its columns.
+_FTS3 = "content|segments|segdir|docsize|stat"
+_RTREE = "node|rowid|parent"
+_SHADOWS = {
+    "fts3": _FTS3,
+    "fts4": _FTS3,
+    "fts5": "data|idx|content|docsize|config",
+    "rtree": _RTREE,
+    "rtree_i32": _RTREE,
+    "geopoly": _RTREE,
+    "vec0": r"info|chunks|rowids|vector_chunks\d+|metadatachunks\d+|metadatatext\d+|auxiliary",
+}
 
 
 def rows(connection: Connection, sql: str, *parameters: Any) -> Sequence[Any]:
@@ -49,14 +56,19 @@ def left_out(connection: Connection, hidden: frozenset[str]) -> Mapping[str, str
         for (name,) in rows(connection, "SELECT name FROM pragma_table_list WHERE type = 'shadow'")
     }
     reasons = dict.fromkeys(hidden, "it belongs to a search index and was left out")
+    behind = [_behind(name, module) for name, module in virtual.items()]
     for (name,) in rows(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'"):
-        owner = _SHADOW.fullmatch(name)
-        if name in shadows or (owner is not None and owner[1] in virtual):
+        if name in shadows or any(each.fullmatch(name) for each in behind):
             reasons[name] = "it belongs to a virtual table and was left out"
     return {
         **reasons,
         **{name: f"a virtual table ({module}) was left out" for name, module in virtual.items()},
     }
+
+
+def _behind(name: str, module: str) -> re.Pattern[str]:
+    """Return what the names of the tables behind a virtual table match."""
+    return re.compile(f"{re.escape(name)}_(?:{_SHADOWS.get(module.lower(), '(?!)')})")
 
 
 def trigger_notes(connection: Connection) -> Iterator[Note]:

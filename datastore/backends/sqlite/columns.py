@@ -35,6 +35,10 @@ MOMENTS: Mapping[tuple[Moment, str], str] = {
 }
 
 
+#: Types whose values are compared as texts, dates aside: these have one form alone.
+COMPARED_AS_TEXT = (LongDecimal, sa.DateTime, sa.Time, sa.Uuid)
+
+
 class _Declared(UserDefinedType[Any]):
     """A type of this name, whose values the driver takes as they are."""
 
@@ -87,7 +91,8 @@ def column_type(type_: TypeEngine[Any]) -> TypeEngine[Any]:
         declared = f"F32_BLOB({type_.dimensions})" if type_.dimensions else "F32_BLOB"
         return Stored(type_, declared, lambda value: value.tobytes())
     if isinstance(type_, sa.Numeric) and not isinstance(type_, sa.Float):
-        return Stored(type_, _decimal_name(type_), _decimal_text)
+        is_text = isinstance(type_, LongDecimal)
+        return Stored(type_, _decimal_name(type_), _digits if is_text else _decimal_text)
     if isinstance(type_, JSONDocument):
         return Stored(type_, "JSON", _json_text)
     for class_, declared, write in _WRITTEN:
@@ -109,6 +114,12 @@ def _decimal_name(type_: sa.Numeric[Any]) -> str:
 
 def _decimal_text(value: Any) -> str:
     return format(value, "f")
+
+
+def _digits(value: Any) -> str:
+    # Texts are equal if they are the same, and keys are compared as texts.
+    text = _decimal_text(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _json_text(value: Any) -> str:

@@ -86,7 +86,7 @@ class _Definition:
             self._created.autoincrement = True
         elif token("REFERENCES"):
             self._created.foreign_keys.append((self._named(), {}))
-        elif token("CONFLICT") and place + 1 < len(self._tokens):
+        elif token("CONFLICT") and self._is(place - 1, "ON") and place + 1 < len(self._tokens):
             self._created.conflicts.append(self._tokens[place + 1].value.upper())
         elif token("DEFERRABLE") and self._created.foreign_keys:
             self._read_deferrable(place)

@@ -9,14 +9,28 @@ from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
-from datastore.backends.sqlite.beside import foreign_collations, left_out, rows, trigger_notes
+from datastore.backends.sqlite.beside import (
+    foreign_collations,
+    left_out,
+    rows,
+    trigger_notes,
+    virtual_tables,
+)
 from datastore.backends.sqlite.connection import lend_collations
 from datastore.backends.sqlite.created import Created, read_created
 from datastore.backends.sqlite.declared import read_declared
 from datastore.backends.sqlite.held import decide
 from datastore.backends.sqlite.keys import Keys
 from datastore.backends.sqlite.survey import null_keys, survey
-from datastore.inspection import FoundColumn, FoundDatabase, FoundKey, FoundTable, Note, Numbering
+from datastore.inspection import (
+    FoundColumn,
+    FoundDatabase,
+    FoundIndex,
+    FoundKey,
+    FoundTable,
+    Note,
+    Numbering,
+)
 
 #: What `PRAGMA table_xinfo` says of generated columns.
 _VIRTUAL, _STORED = 2, 3
@@ -40,6 +54,16 @@ def inspect(connection: Connection, hidden: frozenset[str]) -> FoundDatabase:
         ),
         tuple(obstacle for table in tables for obstacle in table.obstacles),
     )
+
+
+def found_indexes(connection: Connection) -> dict[str, list[FoundIndex]]:
+    """Return the indexes of each table that were created by statements of their own."""
+    virtual = virtual_tables(connection)
+    return {
+        name: list(Keys(connection, name, read_created(sql)).indexes())
+        for name, sql in _tables(connection)
+        if name not in virtual
+    }
 
 
 def _tables(connection: Connection) -> Iterator[tuple[str, str]]:
@@ -115,6 +139,7 @@ class _Table:
         generated = {name.lower(): text for name, text in self._created.generated.items()}
         for name, _, not_null, default, hidden in found:
             held = decide(declared[name], surveys[name])
+            collation = self._collation(name)
             for text in held.notes:
                 self._note(text, name)
             yield FoundColumn(
@@ -124,7 +149,8 @@ class _Table:
                 default,
                 generated.get(name.lower(), "") if hidden in (_VIRTUAL, _STORED) else None,
                 hidden == _STORED,
-                ignores_case=self._collation(name) == "NOCASE",
+                ignores_case=collation == "NOCASE",
+                unlike="" if collation == "BINARY" else f"it compares by the collation {collation}",
             )
 
     def _collation(self, column: str) -> str:

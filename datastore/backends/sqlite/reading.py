@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
 from datastore.errors import InvalidValueError
+from datastore.forms import is_written_as
 from datastore.kinds import ArrayKind, DecimalKind, JSONKind, Kind, VectorKind
 from datastore.reading import (
     Batches,
@@ -181,8 +182,22 @@ def _parsed(parse: Callable[[str], Any], what: str) -> Callable[[Any], Any]:
     return read_one
 
 
+def _written(text: str, kind: str) -> str:
+    if not is_written_as(text, kind):
+        raise ValueError
+    return text
+
+
+def _date(text: str) -> date:
+    return date.fromisoformat(_written(text, "date"))
+
+
+def _uuid(text: str) -> uuid.UUID:
+    return uuid.UUID(_written(text, "uuid"))
+
+
 def _moment(text: str) -> datetime:
-    _check_fraction(text)
+    _check_fraction(_written(text, "timestamp"))
     return datetime.fromisoformat(text)  # a date alone is its midnight
 
 
@@ -206,7 +221,7 @@ def _zoned(text: str) -> datetime:
 
 
 def _time(text: str) -> time:
-    _check_fraction(text)
+    _check_fraction(_written(text, "time"))
     value = time.fromisoformat(text)
     if value.tzinfo is not None:
         raise InvalidValueError("expected a time without a zone, found one with")
@@ -220,10 +235,9 @@ def _interval(text: str) -> timedelta:
 def _decimal(raw: Any) -> Decimal:
     if isinstance(raw, bytes):
         raise _expected("a decimal", raw)
-    try:
-        return Decimal(repr(raw) if isinstance(raw, float) else raw)
-    except InvalidOperation as error:
-        raise InvalidValueError("expected a decimal, found other text") from error
+    if isinstance(raw, str) and not is_written_as(raw, "decimal"):
+        raise InvalidValueError("expected a decimal, found other text")
+    return Decimal(repr(raw) if isinstance(raw, float) else raw)
 
 
 def _json(raw: Any) -> Any:
@@ -268,9 +282,9 @@ _READERS = {
     "bytes": Reader(taken_as_is(bytes), _bytes),
     "instant": Reader(_none_taken, _parsed(_zoned, "an instant")),
     "timestamp": Reader(_none_taken, _parsed(_naive, "a timestamp")),
-    "date": Reader(_none_taken, _parsed(date.fromisoformat, "a date")),
+    "date": Reader(_none_taken, _parsed(_date, "a date")),
     "time": Reader(_none_taken, _parsed(_time, "a time")),
     "interval": Reader(_none_taken, _parsed(_interval, "an interval")),
-    "uuid": Reader(_none_taken, _parsed(uuid.UUID, "a UUID")),
+    "uuid": Reader(_none_taken, _parsed(_uuid, "a UUID")),
     "json": Reader(_none_taken, _json),
 }

@@ -14,7 +14,7 @@ from datastore.errors import InvalidValueError
 from datastore.inspection import Moment
 from datastore.kinds import Kind
 from datastore.sqltokens import Token, closing, tokens
-from datastore.transfer.reflection.meanings import NotPortableError
+from datastore.transfer.reflection.meanings import NotPortableError, in_one_form, numeric
 
 #: What is written for a moment: its words, without casts, parentheses and commas.
 _MOMENTS = {
@@ -125,9 +125,7 @@ def _of_truth(value: bool, kind: Kind[Any]) -> Any:
 
 
 def _of_number(text: str, kind: Kind[Any]) -> Any:
-    number: int | Decimal
-    is_hexadecimal = text.lower().lstrip("+-").startswith("0x")
-    number = int(text, 16) if is_hexadecimal else Decimal(text)
+    number = -numeric(text[1:]) if text.startswith("-") else numeric(text)
     if kind.name == "text":
         return text
     if kind.name == "boolean" and number in (0, 1):
@@ -151,8 +149,7 @@ def _of_text(text: str, kind: Kind[Any]) -> Any:
             kind.check(json.loads(text))
             return text
         if kind.name in _PARSED:
-            value = kind.from_json(text)
-            return value.isoformat(" ") if kind.name in ("timestamp", "instant") else str(value)
+            return in_one_form(text, kind.name)
     except (InvalidValueError, ArithmeticError, ValueError) as error:
         raise NotPortableError(f"it is no {kind.name}") from error
     raise NotPortableError(f"a text is no {kind.name}")

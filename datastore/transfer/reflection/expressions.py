@@ -24,8 +24,11 @@ from datastore.transfer.reflection.meanings import (
     boolean,
     called,
     cast_to,
+    chosen,
     comparable,
+    compared,
     condition,
+    in_groups,
     joined,
     like,
     null_test,
@@ -45,14 +48,37 @@ _COMPARISONS: Mapping[str, Callable[[Element, Element], Element]] = {
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
 }
+_EQUALITIES = ("=", "==", "<>", "!=")
+_INEQUALITIES = ("<", "<=", ">", ">=")
+_TRIMS = {"BOTH": "trim", "LEADING": "ltrim", "TRAILING": "rtrim"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """What an expression may name: how it is written, and the kind of its values."""
+    """What an expression may name: how it is written, and the kind of its values.
+
+    `unlike`, `unordered` and `loose` are those of `Typed`; `refused` says why it may not be named.
+    """
 
     element: Element
     kind: Kind[Any]
+    unlike: str = ""
+    unordered: bool = False
+    loose: bool = False
+    refused: str = ""
+
+
+def _of_column(column: Column) -> Typed:
+    if column.refused:
+        raise NotPortableError(column.refused)
+    return Typed(
+        column.element,
+        column.kind.name,
+        is_column=True,
+        unlike=column.unlike,
+        unordered=column.unordered,
+        loose=column.loose,
+    )
 
 
 def read_expression(text: str, columns: Mapping[str, Column]) -> Typed:
@@ -132,13 +158,13 @@ class _Parser:
         if self._take("NOT"):
             operand = condition(self._negation())
             return replace(operand, element=sa.not_(operand.element))
-        return self._comparison()
+        return self._equality()
 
-    def _comparison(self) -> Typed:
-        left = self._sum()
+    def _equality(self) -> Typed:
+        left = self._inequality()
         while self.rest:
-            if self._sees(*_COMPARISONS):
-                left = self._compared(left)
+            if self._sees(*_EQUALITIES):
+                left = self._compared(left, self._inequality)
             elif self._sees("IS"):
                 left = self._identity(left)
             elif self._sees("ISNULL", "NOTNULL") or self._follow("NOT", "NULL"):
@@ -151,12 +177,24 @@ class _Parser:
                 break
         return left
 
-    def _compared(self, left: Typed) -> Typed:
+    def _inequality(self) -> Typed:
+        """Read comparisons by size, which bind more than equality: to PostgreSQL they do not.
+
+        But PostgreSQL keeps expressions with all of their parentheses.
+        """
+        left = self._sum()
+        while self._sees(*_INEQUALITIES):
+            left = self._compared(left, self._sum)
+        return left
+
+    def _compared(self, left: Typed, operand: Callable[[], Typed]) -> Typed:
         operator = self._next().value
         if self._sees("ANY", "ALL"):
             return self._quantified(left, operator)
-        left, right = comparable(left, self._sum())
-        return boolean(_COMPARISONS[operator](left.element, right.element), left, right)
+        left, right = comparable(left, operand())
+        by_size = operator in _INEQUALITIES
+        element = _COMPARISONS[operator](left.element, right.element)
+        return compared(element, left, right, by_size=by_size)
 
     def _quantified(self, left: Typed, operator: str) -> Typed:
         """Read `= ANY (ARRAY[...])` and `<> ALL (ARRAY[...])`, which are IN and NOT IN."""
@@ -213,7 +251,8 @@ class _Parser:
             self._expect("AND")
             left, high = comparable(left, self._sum())
             between = left.element.between(low.element, high.element)
-            return boolean(sa.not_(between) if negated else between, left, low, high)
+            between = sa.not_(between) if negated else between
+            return compared(between, left, low, high, by_size=True)
         negated = self._take("!~~") or negated
         if not negated or not self._sees("!~~"):
             _ = self._take("LIKE") or self._take("~~")
@@ -281,11 +320,7 @@ class _Parser:
         if self._take("("):
             inner = self.disjunction()
             self._expect(")")
-            return (
-                inner
-                if inner.value is not None
-                else replace(inner, element=inner.element.self_group())
-            )
+            return inner if inner.value is not None else replace(inner, element=in_groups(inner))
         token = self._next()
         if token.kind == "number":
             return number_literal(numeric(token.value))
@@ -303,6 +338,8 @@ class _Parser:
         if self._sees("("):
             if token("CAST"):
                 return self._standard_cast()
+            if token("TRIM") and len(self.rest) > 1 and self.rest[1](*_TRIMS):
+                return self._trim()
             self._expect("(")
             return self._call(token.value.lower())
         if token("TRUE", "FALSE") and token.value.lower() not in self._folded:
@@ -319,7 +356,7 @@ class _Parser:
             token = self._next()
         column = self._columns.get(token.value) or self._folded.get(token.value.lower())
         if column is not None:
-            return Typed(column.element, column.kind.name, is_column=True)
+            return _of_column(column)
         if token.kind == "quoted":  # SQLite takes a name that it does not know for a text
             return text_literal(token.value)
         raise NotPortableError(f"{token.value} is not known")
@@ -331,6 +368,13 @@ class _Parser:
         name = self._type_name()
         self._expect(")")
         return cast_to(operand, name)
+
+    def _trim(self) -> Typed:
+        """Read `TRIM(BOTH FROM text)`, and no characters but blanks."""
+        self._expect("(")
+        name = _TRIMS[self._next().value.upper()]
+        self._expect("FROM")
+        return self._call(name)
 
     def _case(self) -> Typed:
         whens: list[tuple[Typed, Typed]] = []
@@ -349,7 +393,7 @@ class _Parser:
             else_=otherwise.element if otherwise else None,
         )
         exact = all(each.exact for each in (*results, *(when for when, _ in whens)))
-        return Typed(case, kind, exact)
+        return chosen(case, kind, exact, results)
 
     def _call(self, name: str) -> Typed:
         arguments: list[Typed] = []

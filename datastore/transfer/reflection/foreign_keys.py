@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from datastore.backends.base import Backend
 from datastore.inspection import FoundForeignKey, FoundTable, Note
 from datastore.kinds import kind_of
-from datastore.transfer.reflection.names import fits
+from datastore.transfer.reflection.names import constraint_name
 from datastore.transfer.reflection.tables import exact
 
 
@@ -28,8 +28,11 @@ def add_foreign_keys(
                 where = f"the foreign key of {', '.join(key.columns)} to {key.parent}"
                 notes.append(Note(f"{where} was left out: {reason}", table.name))
                 continue
-            name = key.name if key.name is not None and fits(key.name, target) else None
-            tables[table.name].append_constraint(_constraint(key, tables[key.parent], name))
+            ours = tables[table.name]
+            name = None if key.name is None else constraint_name(key.name, ours, target)
+            if name != key.name:
+                notes.append(Note(f"the foreign key {key.name} is named {name}", table.name))
+            ours.append_constraint(_constraint(key, tables[key.parent], name))
 
 
 def _constraint(

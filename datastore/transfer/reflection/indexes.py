@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from datastore.backends.base import Backend
 from datastore.inspection import FoundIndex, FoundKey, FoundPart, FoundTable, Note
-from datastore.kinds import kind_of
+from datastore.transfer.reflection.columns import known_columns
 from datastore.transfer.reflection.expressions import (
     Column,
     read_condition,
     read_expression,
 )
-from datastore.transfer.reflection.meanings import NotPortableError
+from datastore.transfer.reflection.meanings import NotPortableError, in_groups
 from datastore.transfer.reflection.names import FreeNames
 from datastore.transfer.reflection.tables import exact
 
 
 def add_indexes(
-    found: FoundTable, table: sa.Table, target: Backend, names: FreeNames, notes: list[Note]
+    found: FoundTable,
+    table: sa.Table,
+    source: Backend,
+    target: Backend,
+    names: FreeNames,
+    notes: list[Note],
 ) -> None:
     """Add its indexes to a table, and note those that cannot be kept."""
-    columns = {
-        column.name: Column(table.c[column.name], kind_of(column.type)) for column in found.columns
-    }
+    columns = known_columns(found, source, target, lambda column: table.c[column.name])
     for index in (*_without_case(found), *found.indexes):
         name = names.take(index.name)
         if name != index.name:
             notes.append(Note(f"the index {index.name} is named {name}", found.name))
         try:
-            parts = [_part(part, columns) for part in index.parts]
+            parts = [_part(part, columns, index.unique) for part in index.parts]
             options: dict[str, Any] = {}
             if index.where is not None:
                 options[f"{target.name}_where"] = read_condition(index.where, columns)
@@ -57,13 +60,15 @@ def _ignoring(key: FoundKey, found: FoundTable) -> frozenset[str]:
     return key.ignores_case | (columns & set(key.columns))
 
 
-def _part(part: FoundPart, columns: dict[str, Column]) -> Any:
+def _part(part: FoundPart, columns: Mapping[str, Column], unique: bool) -> Any:
     if part.column is not None:
         element: Any = columns[part.column].element
         kind = columns[part.column].kind.name
     else:
         typed = read_expression(str(part.expression), columns)
-        element, kind = typed.element, typed.kind
+        if unique and typed.unlike:
+            raise NotPortableError(typed.unlike)
+        element, kind = in_groups(typed), typed.kind
     if part.ignores_case and kind == "text":
         element = sa.func.lower(element)
     return element.desc() if part.descending else element

@@ -5,18 +5,31 @@ SQLite compares anything with anything, and PostgreSQL refuses to; each has func
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.sql.elements import Grouping
+from sqlalchemy.sql.functions import FunctionElement
+
+from datastore.errors import InvalidValueError
+from datastore.forms import is_written_as
+from datastore.kinds import DateKind, InstantKind, Kind, TimeKind, TimestampKind, UuidKind
 
 Element: TypeAlias = sa.ColumnElement[Any]
 
 _NUMBERS = ("integer", "float", "decimal")
 #: Kinds that texts in an expression may stand for.
-_WRITTEN_AS_TEXT = ("date", "time", "timestamp", "instant", "uuid")
+_WRITTEN_AS_TEXT: Mapping[str, Kind[Any]] = {
+    kind.name: kind for kind in (DateKind(), TimeKind(), TimestampKind(), InstantKind(), UuidKind())
+}
+_NOT_COMPARED = ("json", "array", "vector", "interval")
+_HEXADECIMAL = re.compile("0[xX][0-9a-fA-F]+")
 #: Types that a text may be cast to, by the first word of their names, with the kind.
 _CASTS = {
     **dict.fromkeys(("text", "character", "varchar", "bpchar", "char", "citext"), "text"),
@@ -35,7 +48,8 @@ class NotPortableError(Exception):
 class Typed:
     """An expression. `exact` says that both engines compute the very same value.
 
-    `value` is that of a literal.
+    `value` is that of a literal. Of comparisons, `unlike` says why they have another meaning,
+    `unordered` that those by size have one, and `loose` that literals may have another form.
     """
 
     element: Element
@@ -43,11 +57,26 @@ class Typed:
     exact: bool = True
     value: Any = None
     is_column: bool = False
+    unlike: str = ""
+    unordered: bool = False
+    loose: bool = False
 
     @property
     def is_number(self) -> bool:
         """Whether it is a number."""
         return self.kind in _NUMBERS
+
+
+def chosen(element: Element, kind: str, exact: bool, parts: Sequence[Typed]) -> Typed:
+    """Return a value that is one of `parts`, and compared as they are."""
+    return Typed(
+        element,
+        kind,
+        exact,
+        unlike=next((part.unlike for part in parts if part.unlike), ""),
+        unordered=any(part.unordered for part in parts),
+        loose=any(part.loose for part in parts),
+    )
 
 
 def called(name: str, arguments: Sequence[Typed]) -> Typed:
@@ -68,17 +97,22 @@ def called(name: str, arguments: Sequence[Typed]) -> Typed:
         case ("ltrim" | "rtrim", ["text"]):
             return Typed(getattr(sa.func, name)(elements[0]), "text", exact)
         case ("replace", ["text", "text", "text"]):
+            for argument in arguments:
+                _check_alike(argument)
             return Typed(sa.func.replace(*elements), "text", exact)
         case ("substr" | "substring", ["text", "integer"] | ["text", "integer", "integer"]):
             if all(isinstance(each.value, int) and each.value >= 1 for each in arguments[1:]):
                 return Typed(sa.func.substr(*elements), "text", exact)
         case ("abs", ["integer" | "float" | "decimal"]):
-            return Typed(sa.func.abs(elements[0]), kinds[0], exact and kinds[0] != "decimal")
+            exact = exact and kinds[0] != "decimal"
+            return chosen(sa.func.abs(elements[0]), kinds[0], exact, arguments)
         case ("coalesce" | "ifnull", [_, _, *_]):
-            return Typed(sa.func.coalesce(*elements), one_kind(arguments), exact)
+            return chosen(sa.func.coalesce(*elements), one_kind(arguments), exact, arguments)
         case ("nullif", [_, _]):
             left, right = comparable(*arguments)
-            return Typed(sa.func.nullif(left.element, right.element), left.kind, exact)
+            return chosen(
+                sa.func.nullif(left.element, right.element), left.kind, exact, [left, right]
+            )
     raise NotPortableError(f"{name}({', '.join(kinds)}) is not portable")
 
 
@@ -110,7 +144,7 @@ def among(left: Typed, items: Sequence[Typed], negated: bool) -> Typed:
     """Return IN, or NOT IN."""
     pairs = [comparable(left, item) for item in items]
     found = pairs[0][0].element.in_([item.element for _, item in pairs])
-    return boolean(sa.not_(found) if negated else found, left, *items)
+    return compared(sa.not_(found) if negated else found, left, *items)
 
 
 def like(left: Typed, pattern: Typed, negated: bool) -> Typed:
@@ -125,8 +159,26 @@ def like(left: Typed, pattern: Typed, negated: bool) -> Typed:
     return boolean(sa.not_(like) if negated else like, left)
 
 
+def _check_alike(typed: Typed) -> None:
+    if typed.unlike:
+        raise NotPortableError(typed.unlike)
+
+
+def compared(element: Element, *parts: Typed, by_size: bool = False) -> Typed:
+    """Return a comparison of `parts`; by size it is one of more than equality."""
+    if by_size and any(part.unordered for part in parts):
+        raise NotPortableError("its values have an order of their own")
+    # Texts have the order of their collation, and what is loose that of its spelling.
+    exact = not any(part.loose or (by_size and part.kind == "text") for part in parts)
+    return replace(boolean(element, *parts), exact=exact and all(part.exact for part in parts))
+
+
 def comparable(left: Typed, right: Typed) -> tuple[Typed, Typed]:
     """Return two values that can be compared, a literal made one of the other's kind."""
+    for side in (left, right):
+        if side.kind in _NOT_COMPARED:
+            raise NotPortableError(f"a comparison of {side.kind} is not portable")
+        _check_alike(side)
     if left.kind == right.kind != "null" or (left.is_number and right.is_number):
         return left, right
     if left.value is not None:
@@ -138,10 +190,25 @@ def _as(literal: Typed, other: Typed) -> Typed:
     if other.kind == "boolean" and literal.kind == "integer" and literal.value in (0, 1):
         return Typed(sa.true() if literal.value else sa.false(), "boolean")
     if other.kind in _WRITTEN_AS_TEXT and isinstance(literal.value, str):
-        return replace(literal, kind=other.kind)
+        if other.loose:
+            raise NotPortableError(f"a text compared with {other.kind} is compared as text")
+        return replace(text_literal(in_one_form(literal.value, other.kind)), kind=other.kind)
     if other.is_column and other.is_number and isinstance(literal.value, str):
         return number_literal(numeric(literal.value))
     raise NotPortableError(f"{literal.kind} compared with {other.kind} is not portable")
+
+
+def in_one_form(text: str, kind: str) -> str:
+    """Return a value as it is written by both engines."""
+    if not is_written_as(text, kind):
+        raise NotPortableError(f"it is no {kind}")
+    try:
+        value = _WRITTEN_AS_TEXT[kind].from_json(text)
+        if kind == "instant":
+            value = value.astimezone(UTC)
+    except (InvalidValueError, OverflowError) as error:
+        raise NotPortableError(f"it is no {kind}") from error
+    return value.isoformat(" ") if isinstance(value, datetime) else str(value)
 
 
 def one_kind(parts: Sequence[Typed]) -> str:
@@ -160,6 +227,8 @@ def arithmetic(operator: str, left: Typed, right: Typed) -> Typed:
     if operator in "/%" and kinds != {"integer"}:
         raise NotPortableError(f"{operator} of other than integers is not portable")
     kind = "float" if "float" in kinds else "decimal" if "decimal" in kinds else "integer"
+    if kind == "integer":
+        left, right = _of_many_bits(left, right), _divisor(right) if operator in "/%" else right
     combine: dict[str, Callable[[Any, Any], Any]] = {
         "+": lambda a, b: a + b,
         "-": lambda a, b: a - b,
@@ -170,7 +239,25 @@ def arithmetic(operator: str, left: Typed, right: Typed) -> Typed:
     # SQLite computes decimals as floats.
     exact = left.exact and right.exact and kind != "decimal"
     element = combine[operator](left.element, right.element)
-    return Typed(sa.type_coerce(element, sa.types.NullType()), kind, exact)
+    return chosen(sa.type_coerce(element, sa.types.NullType()), kind, exact, [left, right])
+
+
+def _of_many_bits(left: Typed, right: Typed) -> Typed:
+    """Let the result have 64 bits, as SQLite's have, though the operands have 16."""
+    if any(isinstance(each.element.type, sa.SmallInteger) for each in (left, right)):
+        return replace(left, element=sa.cast(left.element, sa.BigInteger()))
+    return left
+
+
+def _divisor(right: Typed) -> Typed:
+    # Division by zero is NULL to SQLite and an error to PostgreSQL.
+    return right if right.value else replace(right, element=sa.func.nullif(right.element, 0))
+
+
+def in_groups(typed: Typed) -> Element:
+    """Return an expression that stays one, whatever stands around it."""
+    whole = (sa.ColumnClause, FunctionElement, Grouping, sa.BindParameter)
+    return typed.element if isinstance(typed.element, whole) else Grouping(typed.element)
 
 
 def cast_to(operand: Typed, name: str) -> Typed:
@@ -197,22 +284,23 @@ def _cast_text(operand: Typed, name: str, kind: str | None) -> Typed:
 
 
 def numeric(text: str) -> int | Decimal:
-    """Read a number."""
-    try:
-        return int(text, 0) if text.lower().startswith("0x") else int(text)
-    except ValueError:
-        pass
-    try:
-        return Decimal(text)
-    except ArithmeticError as error:
-        raise NotPortableError("a number is not understood") from error
+    """Read a number: Python's own parsers take more for one."""
+    if _HEXADECIMAL.fullmatch(text):
+        return int(text, 16)
+    if not is_written_as(text, "decimal"):
+        raise NotPortableError("a text is no number")
+    if math.isinf(float(text)):
+        raise NotPortableError("a number is larger than a float can be")
+    return int(text) if text.lstrip("+-").isdigit() else Decimal(text)
 
 
 def number_literal(value: int | Decimal) -> Typed:
-    """Return a number."""
+    """Return a number: SQLite reads more digits than a float has as the nearest float."""
     if isinstance(value, int):
-        return Typed(sa.literal_column(str(value)), "integer", value=value)
-    return Typed(sa.literal_column(format(value, "f")), "decimal", value=value)
+        exact = -(2**63) <= value < 2**63
+        return Typed(sa.literal_column(str(value)), "integer", exact, value)
+    exact = Decimal(repr(float(value))) == value
+    return Typed(sa.literal_column(format(value, "f")), "decimal", exact, value)
 
 
 def text_literal(value: str) -> Typed:

@@ -6,8 +6,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+import sqlalchemy as sa
+
 from datastore.backends.base import Backend
-from datastore.inspection import FoundDatabase
+from datastore.inspection import FoundDatabase, FoundTable
 
 
 def refused_names(found: FoundDatabase, target: Backend) -> Iterator[str]:
@@ -45,26 +47,55 @@ def fits(name: str, target: Backend) -> bool:
     return target.name_bytes is None or len(name.encode()) <= target.name_bytes
 
 
+def folded(name: str, target: Backend) -> str:
+    """Return what is the same for all spellings of one name."""
+    return name.lower() if target.folds_names else name
+
+
+def given_names(found: FoundDatabase, target: Backend) -> Iterator[str]:
+    """Yield the names of tables, and those that the target gives to keys and counters by itself."""
+    for table in found.tables:
+        yield table.name
+        if target.names_constraints:
+            yield from _names_by_default(table)
+
+
+def _names_by_default(table: FoundTable) -> Iterator[str]:
+    if table.primary_key is not None:
+        yield f"{table.name}_pkey"
+    for key in table.unique_keys:
+        if key.name is None:
+            yield f"{table.name}_{'_'.join(key.columns)}_key"
+    for column in table.columns:
+        if column.numbering is not None:
+            yield f"{table.name}_{column.name}_seq"
+
+
+def constraint_name(name: str, table: sa.Table, target: Backend) -> str:
+    """Return the name, or one like it that no other constraint of the table has."""
+    if not target.names_constraints:
+        return name
+    taken = [str(each.name) for each in table.constraints if each.name is not None]
+    return FreeNames([f"{table.name}_pkey", *taken], target).take(name)
+
+
 class FreeNames:
     """Hands out names of indexes and keys, which share one space with the tables'."""
 
     def __init__(self, taken: Iterable[str], target: Backend) -> None:
         self._target = target
-        self._taken = {self._folded(name) for name in taken}
-
-    def _folded(self, name: str) -> str:
-        return name.lower() if self._target.folds_names else name
+        self._taken = {folded(name, target) for name in taken}
 
     def take(self, name: str) -> str:
         """Return the name, or one like it that is free and short enough."""
         chosen = name
-        if not fits(name, self._target) or self._folded(name) in self._taken:
+        if not fits(name, self._target) or folded(name, self._target) in self._taken:
             mark = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
             room = (self._target.name_bytes or len(name.encode()) + len(mark)) - len(mark)
             chosen = name.encode()[:room].decode(errors="ignore") + mark
-            while self._folded(chosen) in self._taken:
+            while folded(chosen, self._target) in self._taken:
                 chosen = chosen[:-1] + chr(ord("a") + len(self._taken) % 26)
                 mark = hashlib.sha256(chosen.encode()).hexdigest()[:8]
                 chosen = f"{chosen[:room]}_{mark}"[: self._target.name_bytes]
-        self._taken.add(self._folded(chosen))
+        self._taken.add(folded(chosen, self._target))
         return chosen

@@ -14,7 +14,7 @@ from datastore.inspection import FoundDatabase, Note
 from datastore.transfer.plan import TableTransfer, in_order, stored_columns
 from datastore.transfer.reflection.foreign_keys import add_foreign_keys
 from datastore.transfer.reflection.indexes import add_indexes
-from datastore.transfer.reflection.names import FreeNames, refused_names
+from datastore.transfer.reflection.names import FreeNames, given_names, refused_names
 from datastore.transfer.reflection.tables import TableMaker, source_table
 
 
@@ -47,7 +47,7 @@ def reflect(connection: Connection, backend: Backend, target: Backend) -> Reflec
     if obstacles:
         raise TransferError("; ".join(obstacles))
     notes = list(found.notes)
-    made = _made(found, target, notes)
+    made = _made(found, backend, target, notes)
     source = sa.MetaData()
     sources = {table.name: source_table(table, source, backend) for table in found.tables}
     tables = [
@@ -67,16 +67,18 @@ def _with_columns(found: FoundDatabase) -> FoundDatabase:
     )
 
 
-def _made(found: FoundDatabase, target: Backend, notes: list[Note]) -> dict[str, sa.Table]:
+def _made(
+    found: FoundDatabase, source: Backend, target: Backend, notes: list[Note]
+) -> dict[str, sa.Table]:
     metadata = sa.MetaData()
-    names = FreeNames([table.name for table in found.tables], target)
+    names = FreeNames(given_names(found, target), target)
     made = {
-        table.name: TableMaker(table, metadata, target, names, notes).make()
+        table.name: TableMaker(table, metadata, source, target, names, notes).make()
         for table in found.tables
     }
     add_foreign_keys({table.name: table for table in found.tables}, made, target, notes)
     for table in found.tables:
-        add_indexes(table, made[table.name], target, names, notes)
+        add_indexes(table, made[table.name], source, target, names, notes)
     return made
 
 

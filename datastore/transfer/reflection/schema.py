@@ -31,7 +31,8 @@ class FoundSchema:
 
     def create(self, connection: Connection, tables: Sequence[TableTransfer]) -> None:
         """Create the tables without foreign keys, if these can be added, and without indexes."""
-        create_tables(connection, tables, backend_of(connection.engine))
+        notes = create_tables(connection, tables, backend_of(connection.engine))
+        self.notes.extend(map(str, notes))
 
     @contextmanager
     def loading(

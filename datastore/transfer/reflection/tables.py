@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from sqlalchemy.types import TypeEngine
 from datastore.backends.base import Backend
 from datastore.inspection import FoundColumn, FoundTable, Note
 from datastore.kinds import kind_of
+from datastore.transfer.reflection.columns import known_columns
 from datastore.transfer.reflection.defaults import read_default
 from datastore.transfer.reflection.expressions import (
     Column,
@@ -19,7 +21,7 @@ from datastore.transfer.reflection.expressions import (
     read_value,
 )
 from datastore.transfer.reflection.meanings import NotPortableError
-from datastore.transfer.reflection.names import FreeNames, fits
+from datastore.transfer.reflection.names import FreeNames, constraint_name
 from datastore.types import RowKey
 
 
@@ -39,6 +41,17 @@ def source_table(found: FoundTable, metadata: sa.MetaData, source: Backend) -> s
     )
 
 
+def _keyed(found: FoundTable) -> frozenset[str]:
+    keys = (found.primary_key, *found.unique_keys, *found.foreign_keys)
+    return frozenset(column for key in keys if key is not None for column in key.columns)
+
+
+def _is_limited(type_: TypeEngine[Any]) -> bool:
+    if not isinstance(type_, sa.Numeric) or isinstance(type_, sa.Float):
+        return False
+    return type_.precision is not None
+
+
 class TableMaker:
     """Makes the table of the target, and notes what it cannot have."""
 
@@ -46,13 +59,16 @@ class TableMaker:
         self,
         found: FoundTable,
         metadata: sa.MetaData,
+        source: Backend,
         target: Backend,
         names: FreeNames,
         notes: list[Note],
     ) -> None:
-        self._found, self._metadata, self._target = found, metadata, target
+        self._found, self._metadata = found, metadata
+        self._source, self._target = source, target
         self._names, self._notes = names, notes
         self._key = found.primary_key.columns if found.primary_key else ()
+        self._keyed = _keyed(found)
         self._once = False
 
     def make(self) -> sa.Table:
@@ -70,7 +86,8 @@ class TableMaker:
         )
         for key in self._found.unique_keys:
             table.append_constraint(self._unique(key.columns, key.name, key.options))
-        for check in self._found.checks:
+        # The names of those without one are chosen behind the others.
+        for check in sorted(self._found.checks, key=lambda each: each.name is None):
             self._add_check(table, check.text, check.name)
         return table
 
@@ -129,7 +146,7 @@ class TableMaker:
         if found.generated is None:
             return None
         try:
-            element = read_value(found.generated, self._named(), kind_of(found.type))
+            element = self._value(found, found.generated)
         except NotPortableError as error:
             self._note(
                 f"it was generated as {found.generated}; it becomes a column like others, with "
@@ -140,15 +157,28 @@ class TableMaker:
         stored = found.is_stored or not self._target.computes_when_read
         return sa.Computed(element, persisted=stored)
 
+    def _value(self, found: FoundColumn, text: str) -> sa.ColumnElement[Any]:
+        if found.rounds or _is_limited(found.type):
+            raise NotPortableError("its type makes other values of what it is given")
+        if found.name in self._keyed:
+            raise NotPortableError("it is part of a key")
+        if all(column.generated is not None for column in self._found.columns):
+            raise NotPortableError("a row needs a column that is not generated")
+        generated = {column.name for column in self._found.columns if column.generated is not None}
+        named = {
+            name: replace(column, refused=f"{name} is generated too" * (name in generated))
+            for name, column in self._named().items()
+        }
+        return read_value(text, named, kind_of(found.type))
+
     def _named(self) -> Mapping[str, Column]:
         """Return the columns that expressions speak of."""
-        return {
-            column.name: Column(
-                sa.column(exact(column.name), self._target.column_type(column.type)),
-                kind_of(column.type),
-            )
-            for column in self._found.columns
-        }
+        return known_columns(
+            self._found,
+            self._source,
+            self._target,
+            lambda column: sa.column(exact(column.name), self._target.column_type(column.type)),
+        )
 
     def _unique(
         self, columns: tuple[str, ...], name: str | None, options: Mapping[str, Any]
@@ -156,8 +186,12 @@ class TableMaker:
         if options and not self._target.adds_constraints:
             self._note(f"the unique key of {', '.join(columns)} is checked at once, not deferred")
             options = {}
-        taken = exact(self._names.take(name)) if name is not None else None
-        return sa.UniqueConstraint(*columns, name=taken, **options)
+        taken = None if name is None else self._names.take(name)
+        if taken != name:
+            self._note(f"the unique key {name} is named {taken}")
+        return sa.UniqueConstraint(
+            *columns, name=None if taken is None else exact(taken), **options
+        )
 
     def _add_check(self, table: sa.Table, text: str, name: str | None) -> None:
         try:
@@ -165,5 +199,9 @@ class TableMaker:
         except NotPortableError as error:
             self._note(f"the check {text} was left out: {error}")
             return
-        kept = exact(name) if name is not None and fits(name, self._target) else None
-        table.append_constraint(sa.CheckConstraint(condition, name=kept))
+        kept = None if name is None else constraint_name(name, table, self._target)
+        if kept != name:
+            self._note(f"the check {name} is named {kept}")
+        table.append_constraint(
+            sa.CheckConstraint(condition, name=None if kept is None else exact(kept))
+        )
