@@ -23,10 +23,10 @@ from repositories.embedding_cache import EmbeddingCache, drop_model
 from repositories.spaces import (
     Claim,
     activate,
-    active_space,
     check_beside,
     claim_of,
     compare,
+    is_in_use,
     lock_spaces,
     recorded_spaces,
     remove_space,
@@ -160,9 +160,12 @@ class _Reembedding:
         self.store.optimize()  # what the first searches of the new model need
         self._switch()
         dropped = self._drop_others() if drop_old else 0
-        space = active_space(self.store)
-        dimensions = None if space is None else space.dimensions
-        return ReembedReport(self.model, dimensions, previous, self.made, dropped)
+        return ReembedReport(self.model, self._dimensions(), previous, self.made, dropped)
+
+    def _dimensions(self) -> int | None:
+        """Return the length of this model's vectors, whichever searches use by now."""
+        spaces = recorded_spaces(self.store)
+        return next((each.dimensions for each in spaces if each.model == self.model), None)
 
     def _fill(self) -> None:
         """Embed what has no vector of the new model yet."""
@@ -252,13 +255,21 @@ class _Reembedding:
     def _drop(self, kind: _Texts, model: str) -> int:
         """Delete the vectors of a model in many small transactions; return how many."""
         dropped, after = 0, -1
-        bound = {"of_model": model, "size": DROP_BATCH}
-        while rows := self.store.query(kind.page, {**bound, "after": after}):
-            upto = rows[-1][kind.key]
-            page = {"of_model": model, "after": after, "upto": upto}
-            dropped += self.store.execute(kind.drop, page).changes
-            after = upto
+        while page := self.store.run(_drop_page, kind, model, after):
+            dropped += len(page)
+            after = page[-1]
         return dropped
+
+
+def _drop_page(transaction: Transaction, kind: _Texts, model: str, after: int) -> list[int]:
+    """Delete some vectors and return whose they were; none of a model that is in use again."""
+    if is_in_use(transaction, model):
+        return []
+    bound = {"of_model": model, "after": after}
+    page = [row[kind.key] for row in transaction.query(kind.page, {**bound, "size": DROP_BATCH})]
+    if page:
+        transaction.execute(kind.drop, {**bound, "upto": page[-1]})
+    return page
 
 
 def _remove(transaction: Transaction, model: str) -> int:

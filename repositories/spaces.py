@@ -196,6 +196,12 @@ def lock_spaces(transaction: Transaction) -> list[EmbeddingSpace]:
     return [EmbeddingSpace(**row) for row in transaction.query(_LOCKED)]
 
 
+def is_in_use(transaction: Transaction, model: str) -> bool:
+    """Tell whether searches use a model, which until the end of the transaction stays so."""
+    active = _active(_shared(transaction))
+    return active is not None and active.model == model
+
+
 def activate(transaction: Transaction, model: str) -> None:
     """Make a recorded space the one that searches use; call it under `lock_spaces`."""
     transaction.execute(_RETIRE)

@@ -25,7 +25,15 @@ from datastore.errors import (
     EmbeddingMismatchError,
     InvalidValueError,
 )
-from repositories import Chunk, ChunkRepository, Entity, GraphRepository, MemoryManager, reembed
+from repositories import (
+    Chunk,
+    ChunkRepository,
+    Entity,
+    GraphRepository,
+    MemoryManager,
+    reembed,
+    reembedding,
+)
 from repositories.reembedding import ReembedProgress, _Reembedding
 from repositories.spaces import active_space, recorded_spaces
 from tests.contract.word_embedder import WordEmbedder
@@ -148,6 +156,45 @@ def test_drop_old_removes_the_rest_and_only_then(store: Datastore) -> None:
     assert models(store) == {"new": (160, 20)}
     assert [space.model for space in recorded_spaces(store)] == ["new"]
     assert {row["model"] for row in store.query("SELECT model FROM embedding_cache")} == {"new"}
+
+
+def test_a_model_that_came_into_use_again_is_not_dropped(
+    store: Datastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 30)
+    drop, returned = _Reembedding._drop, []
+
+    def drop_later(run: _Reembedding, kind: Any, model: str) -> int:
+        if not returned:
+            returned.append(reembed(store, OLD))
+        return drop(run, kind, model)
+
+    monkeypatch.setattr(_Reembedding, "_drop", drop_later)
+    report = reembed(store, NEW, drop_old=True)
+    assert (report.model, report.dimensions, report.dropped) == ("new", 12, 0)
+    assert in_use(store) == "old"
+    assert models(store)["old"] == (40, 20)
+
+
+def test_a_model_may_come_into_use_again_while_it_is_dropped(
+    store: Datastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 30)
+    monkeypatch.setattr(reembedding, "DROP_BATCH", 10)
+    run, pages = store.run, []
+
+    def interrupted(action: Any, *arguments: Any, **options: Any) -> Any:
+        result = run(action, *arguments, **options)
+        if action is reembedding._drop_page:
+            pages.append(result)
+            if len(pages) == 1:
+                reembed(store, OLD)
+        return result
+
+    monkeypatch.setattr(store, "run", interrupted)
+    assert reembed(store, NEW, drop_old=True).dropped == 10
+    assert in_use(store) == "old"
+    assert models(store)["old"] == (40, 20)
 
 
 def test_one_may_go_back_without_embedding_again(store: Datastore) -> None:
