@@ -12,7 +12,8 @@ from typing import TypeVar
 from datastore import Datastore
 from datastore.errors import EmbeddingMismatchError
 from datastore.types import FloatVector
-from repositories.embedders import AnyEmbedder, Embedder, as_embedder, embed
+from repositories.embedders import AnyEmbedder, Embedder, as_embedder
+from repositories.embedding import embed_for
 from repositories.embedding_cache import EmbeddingCache
 from repositories.spaces import active_space
 
@@ -64,7 +65,7 @@ class EmbedderChoice:
     def embed(self, embedder: Embedder, texts: Sequence[str]) -> list[FloatVector]:
         """Embed texts; raises as `repositories.embedders.embed`."""
         if self._cache is None:
-            return embed(embedder, texts)
+            return embed_for(self._store, embedder, texts)
         return self._cache.embed(embedder, texts)
 
     def embed_query(self, embedder: Embedder, query: str) -> FloatVector:
@@ -76,4 +77,4 @@ class EmbedderChoice:
         return self._remembered(position, query)
 
     def _embed_query(self, position: int, query: str) -> FloatVector:
-        return embed(self.embedders[position], [query])[0]
+        return embed_for(self._store, self.embedders[position], [query])[0]

@@ -212,7 +212,7 @@ class GraphRepository(EmbeddingRepository):
         return names.names_of(self.session, self.namespace, entity_id)
 
     def unembedded_names(self, limit: int = BATCH) -> list[str]:
-        """Return names that have no embedding of the present model yet."""
+        """Return names, but no empty one, that have no embedding of the present model yet."""
         most = min(whole("limit", limit, 0), INT32[-1])
         return names.unembedded_names(self.session, self.namespace, self._claim().model, most)
 

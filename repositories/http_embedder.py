@@ -22,8 +22,8 @@ import numpy as np
 from pydantic import SecretStr
 
 from datastore.bulk import batches
-from datastore.errors import ConfigurationError, EmbeddingError
-from repositories.embedders import EMBED_BATCH
+from datastore.errors import ConfigurationError, EmbeddingError, EmbeddingRefusedError
+from repositories.embedders import EMBED_BATCH, numbers
 
 #: Answers after which the same request may succeed: too early, too many, the server's own trouble.
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
@@ -47,7 +47,8 @@ class HTTPEmbedder:
     `dimensions` is checked where it is given; with `shortened`, the model is also asked to cut its
     vectors to that length, which some can. `timeout` (seconds) is for each of at most `attempts`
     requests; between them it waits as the server asks, or else twice as long each time. Raises
-    `EmbeddingError`, whose message holds neither key nor text.
+    `EmbeddingError`, and `EmbeddingRefusedError` for what it does not take or answers in a way that
+    makes no sense; a message holds neither key nor text.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class HTTPEmbedder:
     def embed(self, texts: list[str], /) -> Any:
         """Return a float32 array of shape (texts, dimensions)."""
         parts = [self._embed(batch) for batch in batches(texts, self._batch)]
+        if len({part.shape[1] for part in parts}) > 1:
+            raise self._refusal("gave embeddings of several lengths")
         return np.concatenate(parts) if parts else np.empty((0, self.dimensions or 0), np.float32)
 
     def _embed(self, texts: list[str]) -> np.ndarray[Any, Any]:
@@ -92,6 +95,8 @@ class HTTPEmbedder:
                 return self._send(body)
             except urllib.error.HTTPError as error:
                 error.close()
+                if 400 <= error.code < 500 and error.code not in TRANSIENT:
+                    raise self._refusal(f"answered {error.code}") from error
                 pause = _asked_for(error.headers)
                 found, is_last = f"answered {error.code}", error.code not in TRANSIENT
                 cause: Exception = error
@@ -113,15 +118,24 @@ class HTTPEmbedder:
             return content
 
     def _vectors(self, answer: bytes, count: int) -> np.ndarray[Any, Any]:
-        try:
-            rows = sorted(json.loads(answer)["data"], key=lambda row: int(row["index"]))
-            if [row["index"] for row in rows] == list(range(count)):
-                return np.asarray([row["embedding"] for row in rows], dtype=np.float32)
-        except (ValueError, TypeError, LookupError):
-            pass  # nothing of the answer is told, which may quote a text
-        raise EmbeddingError(
-            f"embedder {self.model}: {self._place} gave no answer with {count} embeddings"
-        )
+        vectors = numbers(_embeddings(answer, count))
+        if vectors is not None and vectors.ndim == 2 and len(vectors) == count:
+            return vectors.astype(np.float32)
+        # Nothing of the answer is told, which may quote a text.
+        raise self._refusal(f"gave no answer with {count} embeddings")
+
+    def _refusal(self, told: str) -> EmbeddingRefusedError:
+        return EmbeddingRefusedError(f"embedder {self.model}: {self._place} {told}")
+
+
+def _embeddings(answer: bytes, count: int) -> list[Any] | None:
+    """Return what an answer holds for each text, in their order; None where it does not."""
+    try:
+        rows = sorted(json.loads(answer)["data"], key=lambda row: int(row["index"]))
+        in_order = [row["index"] for row in rows] == list(range(count))
+        return [row["embedding"] for row in rows] if in_order else None
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
+        return None
 
 
 def _checked(url: str) -> SplitResult:

@@ -89,7 +89,7 @@ _UNEMBEDDED = (
         kg_name_embeddings,
         sa.and_(_embedding.name == _name.rid, _embedding.model == sa.bindparam("model")),
     )
-    .where(_MINE, _embedding.name.is_(None))
+    .where(_MINE, _name.name != "", _embedding.name.is_(None))
     .order_by(_name.name)
     .limit(sa.bindparam("limit", type_=sa.Integer()))
 )

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -18,7 +18,6 @@ from datastore import Datastore
 from datastore.errors import (
     DimensionError,
     EmbeddingMismatchError,
-    InvalidValueError,
     NotFoundError,
 )
 from repositories import (
@@ -385,29 +384,55 @@ def test_an_embedder_that_comes_later_embeds_what_is_there(store: Datastore, fol
     assert memory.index("notes").counts["unchanged"] == 2
 
 
-def test_an_embedder_of_the_wrong_shape_is_refused(store: Datastore, folder: Path) -> None:
-    with pytest.raises(InvalidValueError, match="embedder"):
-        MemoryManager(store, lambda _texts: [1.0, 2.0]).index("notes")
-    assert MemoryManager(store).chunks.count() == 0
+@pytest.mark.parametrize(
+    "answer",
+    [[1.0, 2.0], None, "text", 3, [], [[1.0], [1.0, 2.0]], [["1", "2"]], [[float("nan")] * 16],
+     [[0.0] * 16], [[1.0] * 8], [[None] * 16]],
+    ids=repr,
+)  # fmt: skip
+def test_an_answer_of_no_use_leaves_the_search_by_text(
+    store: Datastore, folder: Path, answer: Any
+) -> None:
+    MemoryManager(store, CountingEmbedder(16)).index("notes/fruit.md")
+    memory = MemoryManager(store, lambda _texts: answer)
+    report = memory.index("notes")
+    assert (report.counts["added"], report.counts["unchanged"], len(report.notes)) == (1, 1, 1)
+    found = memory.search("wheels")
+    assert [hit.row.path for hit in found] == ["notes/deep/cars.txt"]
+    assert len(found.notes) == 1
 
 
-def test_an_embedder_of_other_dimensions_is_refused(store: Datastore, folder: Path) -> None:
-    MemoryManager(store, CountingEmbedder(16)).index("notes")
-    with pytest.raises(DimensionError):
-        MemoryManager(store, CountingEmbedder(8)).search("wheels")
+def test_a_text_that_the_embedder_refuses_stands_in_the_way_of_no_other(
+    store: Datastore, folder: Path
+) -> None:
+    class Choosy(WordEmbedder):
+        def embed(self, texts: Sequence[str], /) -> np.ndarray:
+            if any("red" in text for text in texts):
+                raise RuntimeError
+            return super().embed(texts)
+
+    (folder / "a.md").write_text("All red.\n")
+    for _ in range(2):
+        report = MemoryManager(store, Choosy()).index("notes")
+        assert (len(report.notes), MemoryManager(store).stats().embedded) == (1, 2)
+    reasons = {file.path: file.reason for file in report.files}
+    assert [path for path in reasons if reasons[path]] == ["notes/a.md", "notes/fruit.md"]
+    assert MemoryManager(store, WordEmbedder()).index("notes").notes == ()
+    assert MemoryManager(store).stats().embedded == 4
 
 
-def test_a_file_that_fails_leaves_nothing_of_itself(store: Datastore, folder: Path) -> None:
-    class Failing(CountingEmbedder):
-        def __call__(self, texts: Sequence[str], /) -> np.ndarray:
-            vectors = super().__call__(texts)
-            vectors[-1] = np.nan
-            return vectors
+def test_an_embedder_that_refuses_everything_is_given_up(store: Datastore, folder: Path) -> None:
+    asked: list[list[str]] = []
 
-    with pytest.raises(InvalidValueError):
-        MemoryManager(store, Failing()).index(folder / "fruit.md")
-    assert MemoryManager(store).chunks.count() == 0
-    assert MemoryManager(store).index(folder / "fruit.md").counts["added"] == 1
+    def refusing(texts: list[str]) -> NoReturn:
+        asked.append(texts)
+        raise RuntimeError
+
+    for number in range(20):
+        (folder / f"{number}.md").write_text(f"text {number}")
+    report = MemoryManager(store, refusing).index("notes")
+    assert (report.counts["added"], len(report.notes)) == (22, 1)
+    assert len(asked) < 5
 
 
 def test_namespaces_index_apart(store: Datastore, folder: Path) -> None:
@@ -435,6 +460,16 @@ def test_nothing_is_embedded_twice(store: Datastore, folder: Path) -> None:
     assert sorted(embedder.texts) == sorted(
         {chunk.content for chunk in memory.chunks.all()} | {"four wheels"}
     )
+
+
+def test_one_wrong_answer_is_not_remembered(store: Datastore, folder: Path) -> None:
+    right, wrong = WordEmbedder(dimensions=None), WordEmbedder(dimensions=8)
+    wrong.model = right.model
+    MemoryManager(store, right).index("notes/fruit.md")
+    assert len(MemoryManager(store, wrong).index("notes").notes) == 1
+    for _ in range(2):
+        assert MemoryManager(store, right).index("notes").notes == ()
+    assert MemoryManager(store).stats().embedded == 3
 
 
 def test_without_the_cache_nothing_is_kept_beside_the_embeddings(

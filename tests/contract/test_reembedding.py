@@ -228,6 +228,22 @@ def test_a_failing_embedder_changes_nothing_for_searches(store: Datastore) -> No
     assert reembed(store, NEW).embedded == 52
 
 
+def test_a_text_that_the_embedder_refuses_is_left_without_a_vector(store: Datastore) -> None:
+    class Choosy(WordEmbedder):
+        def embed(self, texts: Sequence[str], /) -> np.ndarray:
+            if any(text.endswith(("of 3", "Name 7")) or not text for text in texts):
+                raise RuntimeError
+            return super().embed(texts)
+
+    fill(store, 20)
+    GraphRepository(store).add_entity(Entity("blank", "", "thing"))
+    report = reembed(store, Choosy("choosy", 8))
+    assert (report.embedded, report.refused) == (45, 4)
+    assert (in_use(store), models(store)["choosy"]) == ("choosy", (26, 19))
+    assert reembed(store, WordEmbedder("choosy", 8)).embedded == 5
+    assert GraphRepository(store, model="choosy").unembedded_names() == []
+
+
 def test_the_embedder_must_name_a_model_and_be_as_it_was(store: Datastore) -> None:
     fill(store, 5)
     with pytest.raises(InvalidValueError, match="names its model"):

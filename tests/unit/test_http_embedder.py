@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datastore.errors import ConfigurationError, EmbeddingError
+from datastore.errors import ConfigurationError, EmbeddingError, EmbeddingRefusedError
 from repositories import HTTPEmbedder, http_embedder
+from repositories.embedders import embed
 
 KEY = "sk-canary-5ecret"
 TEXT = "private-canary"
@@ -143,7 +144,7 @@ def test_what_will_not_pass_is_not_tried_again(
     server: Server, pauses: list[float], status: int
 ) -> None:
     server.answers = [(status, {}, f"wrong key {KEY} for {TEXT}".encode())]
-    with pytest.raises(EmbeddingError, match=f"answered {status}"):
+    with pytest.raises(EmbeddingRefusedError, match=f"answered {status}"):
         connect(server).embed([TEXT])
     assert pauses == []
 
@@ -159,12 +160,28 @@ def test_a_redirection_is_no_answer(server: Server) -> None:
     [
         b"<html>", b"[]", b"{}", b'{"data": []}', b'{"data": [{"index": 1, "embedding": [1]}]}',
         b'{"data": [{"index": 0, "embedding": ["x"]}]}', b'{"data": [{"index": 0}]}', b"\xff",
+        b'{"data": [{"index": 0, "embedding": ["1", "2"]}]}', b"[" * 100_000, b"1e999",
+        b'{"data": [{"index": 0, "embedding": 1}]}', b'{"data": [{"index": 1e999}]}',
+        b'{"data": [{"index": 0, "embedding": [null, 1]}]}', b'{"data": null}',
     ],
 )  # fmt: skip
 def test_an_answer_without_the_embeddings_is_an_error(server: Server, content: bytes) -> None:
     server.answers = [(200, {}, content)]
-    with pytest.raises(EmbeddingError, match="no answer with 1 embeddings"):
+    with pytest.raises(EmbeddingRefusedError, match="no answer with 1 embeddings"):
         connect(server).embed([TEXT])
+
+
+@pytest.mark.parametrize("vector", ["[NaN, 1]", "[1e999, 1]", "[0, 0]", "[]", "[1]", "[1, 2, 3]"])
+def test_an_answer_that_is_no_such_vector_is_a_refusal(server: Server, vector: str) -> None:
+    server.answers = [(200, {}, b'{"data": [{"index": 0, "embedding": %s}]}' % vector.encode())]
+    with pytest.raises(EmbeddingRefusedError):
+        embed(connect(server), [TEXT], 2)
+
+
+def test_batches_of_several_lengths_are_no_answer(server: Server) -> None:
+    server.answers = [(200, {}, b'{"data": [{"index": 0, "embedding": [1]}]}')]
+    with pytest.raises(EmbeddingRefusedError, match="several lengths"):
+        connect(server, batch=1).embed(["a", "b"])
 
 
 def unreachable(_: Server) -> str:
