@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from datastore import SearchResult, Text, Transaction, upsert
 from datastore.bulk import batches
 from datastore.errors import InvalidValueError
+from datastore.results import checked_score
 from repositories import following, merging, names, networks, traversal, upserting
 from repositories.base import BATCH, INT32, now, whole
 from repositories.following import DIRECTIONS, Direction, Followed
@@ -154,13 +155,15 @@ class GraphRepository(EmbeddingRepository):
         accents and punctuation ("normalized"), one that begins so ("prefix") or is spelt much like
         it ("fuzzy", looked for where those do not fill the answer), and one that means the like
         ("embedding"), where the embedding of the name is given and `embed_names` stored theirs.
-        Equal scores are ordered by mention count and id. Raises `DimensionError` for an embedding
-        of another length.
+        Equal scores are ordered by mention count and id. `notes` say where so many names begin so
+        that not all were looked at. Raises `DimensionError` for an embedding of another length.
         """
-        most = whole("limit", limit, 0)
+        most, least = whole("limit", limit, 0), checked_score(min_score) or 0.0
+        if not isinstance(name, str):
+            raise InvalidValueError(f"name: expected a text, got {type(name).__name__}")
         with self._snapshot() as transaction:
             return names.find_entities(
-                transaction, self.namespace, name, embedding, self._claim(), most, min_score
+                transaction, self.namespace, name, embedding, self._claim(), most, least
             )
 
     def entities(self) -> Iterator[Entity]:

@@ -244,6 +244,61 @@ class TestNames:
         with pytest.raises(InvalidValueError):
             graph.find_entities("same", limit=-1)
 
+    def test_the_very_name_is_found_among_many_that_are_nearly_the_same(
+        self, graph: GraphRepository
+    ) -> None:
+        graph.add_entities(Entity(f"u{n:03}", "ANN", "t", mention_count=5) for n in range(150))
+        graph.add_entity(Entity("me", "Ann", "t"))
+        assert (graph.find_entities("Ann")[0].id, len(graph.find_entities("ann", limit=151))) == (
+            "me",
+            151,
+        )
+
+    def test_as_many_as_are_asked_for(self, graph: GraphRepository) -> None:
+        graph.add_entities(Entity(f"p{n:03}", f"Annabel {n:03}", "t") for n in range(300))
+        assert [len(graph.find_entities("annabel", limit=n)) for n in (50, 150, 300)] == [
+            50, 150, 300,
+        ]  # fmt: skip
+
+    def test_many_names_of_one_entity_hide_no_other(self, graph: GraphRepository) -> None:
+        graph.add_entities([Entity("one", "foo", "t"), Entity("two", "foo that is longer", "t")])
+        graph.add_names("one", [f"foo {n:03}" for n in range(150)])
+        found = graph.find_entities("foo")
+        assert [(hit.id, hit.reasons) for hit in found] == [
+            ("one", ("exact",)),
+            ("two", ("prefix",)),
+        ]
+        assert found.notes == ()
+
+    def test_a_beginning_of_too_many_names_is_noted(
+        self, graph: GraphRepository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("repositories.names.LONGEST_LIST", 100)
+        graph.add_entities(Entity(f"e{n:03}", f"a{n:03}", "t") for n in range(201))
+        assert graph.find_entities("a01").notes == ()
+        assert len(graph.find_entities("a").notes) == 1
+        assert graph.find_entities("a", limit=150).notes == ()
+
+    @pytest.mark.parametrize("name", [None, 5, b"ann"])
+    def test_a_name_is_a_text(self, small: GraphRepository, name: Any) -> None:
+        with pytest.raises(InvalidValueError, match="name: expected a text"):
+            small.find_entities(name)
+
+    @pytest.mark.parametrize("score", ["x", float("nan"), True])
+    def test_a_least_score_is_a_number(self, small: GraphRepository, score: Any) -> None:
+        with pytest.raises(InvalidValueError, match="min_score"):
+            small.find_entities("ann", min_score=score)
+
+    def test_what_means_something_else_is_no_hit(self, small: GraphRepository) -> None:
+        small.embed_names({"Cat": [1.0, 0.0], "Bob": [0.0, 1.0], "Ann": [-1.0, 0.0]})
+        assert [hit.id for hit in small.find_entities("zz", embedding=[1.0, 0.0])] == ["cat"]
+
+    def test_vectors_of_names_that_nobody_has_found_no_space(self, small: GraphRepository) -> None:
+        assert small.embed_names({"nobody": [1.0, 2.0, 3.0]}) == 0
+        assert small.embed_names({"Cat": [1.0, 0.0]}) == 1
+        with pytest.raises(InvalidValueError, match="expected a mapping"):
+            small.embed_names(None)  # type: ignore[arg-type]
+
     def test_further_names(self, small: GraphRepository) -> None:
         assert small.add_names("ann", ["Nan", "Ann", "Nancy"]) == 2
         assert small.names_of("ann") == ["Ann", "Nan", "Nancy"]
