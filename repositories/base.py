@@ -55,6 +55,13 @@ def whole(what: str, value: SupportsIndex, least: int, most: float = float("inf"
     return number
 
 
+def text(what: str, value: str) -> str:
+    """Return a text as it is; raise `InvalidValueError` for all else."""
+    if not isinstance(value, str):
+        raise InvalidValueError(f"{what}: expected a text, got {type(value).__name__}")
+    return value
+
+
 def is_text(value: str) -> bool:
     """Tell whether both engines can store a text."""
     try:

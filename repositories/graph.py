@@ -12,7 +12,7 @@ from datastore.bulk import batches
 from datastore.errors import InvalidValueError
 from datastore.results import checked_score
 from repositories import following, merging, names, networks, traversal, upserting
-from repositories.base import BATCH, INT32, now, whole
+from repositories.base import BATCH, INT32, now, text, whole
 from repositories.following import DIRECTIONS, Direction, Followed
 from repositories.graph_rows import (
     BY_WEIGHT,
@@ -159,11 +159,10 @@ class GraphRepository(EmbeddingRepository):
         that not all were looked at. Raises `DimensionError` for an embedding of another length.
         """
         most, least = whole("limit", limit, 0), checked_score(min_score) or 0.0
-        if not isinstance(name, str):
-            raise InvalidValueError(f"name: expected a text, got {type(name).__name__}")
+        given = text("name", name)
         with self._snapshot() as transaction:
             return names.find_entities(
-                transaction, self.namespace, name, embedding, self._claim(), most, least
+                transaction, self.namespace, given, embedding, self._claim(), most, least
             )
 
     def entities(self) -> Iterator[Entity]:

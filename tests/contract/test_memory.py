@@ -18,6 +18,7 @@ from datastore import Datastore
 from datastore.errors import (
     DimensionError,
     EmbeddingMismatchError,
+    InvalidValueError,
     NotFoundError,
 )
 from repositories import (
@@ -334,6 +335,41 @@ def test_a_path_that_is_not_there_raises(memory: MemoryManager, folder: Path) ->
     for path in ("nowhere", "no\x00where", "\udcff"):
         with pytest.raises(NotFoundError):
             memory.index(path)
+
+
+@pytest.mark.parametrize("path", ["", None, 5, b"notes"])
+def test_a_path_is_not_empty(memory: MemoryManager, folder: Path, path: Any) -> None:
+    memory.index(".")
+    for use in (memory.index, memory.forget, memory.files):
+        with pytest.raises(InvalidValueError, match="path: expected"):
+            use(path)
+    assert memory.chunks.count() == 3
+
+
+def test_a_path_that_no_file_can_have_is_named_so_that_it_can_be_printed(
+    memory: MemoryManager,
+) -> None:
+    for use in (memory.index, memory.forget):
+        with pytest.raises(NotFoundError) as caught:
+            use("\ud800")
+        assert str(caught.value).encode()
+
+
+@pytest.mark.parametrize("use_graph", [False, True])
+@pytest.mark.parametrize("limit", [-1, True, 2.5, None, "3"])
+def test_a_limit_is_a_whole_number(store: Datastore, use_graph: bool, limit: Any) -> None:
+    for memory in (MemoryManager(store), MemoryManager(store, WordEmbedder())):
+        with pytest.raises(InvalidValueError, match="limit"):
+            memory.search("tea", limit, use_graph=use_graph)
+
+
+@pytest.mark.parametrize("arguments", [{"query": None}, {"query": 5}, {"query": "x", "path": 5}])
+def test_a_query_and_a_path_to_search_below_are_texts(
+    store: Datastore, arguments: dict[str, Any]
+) -> None:
+    for memory in (MemoryManager(store), MemoryManager(store, WordEmbedder())):
+        with pytest.raises(InvalidValueError, match="expected a text"):
+            memory.search(**arguments)
 
 
 def test_a_known_path_that_has_gone_is_removed(memory: MemoryManager, folder: Path) -> None:
