@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datastore.errors import InvalidValueError, NotFoundError
-from repositories.base import is_text
+from repositories.base import MOST_PATH, is_text
 
 #: The files of a folder that are indexed; a file named by itself may have any suffix.
 SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst"})
@@ -88,6 +88,8 @@ def read_text(file: Path) -> str:
     """
     if not is_text(file.as_posix()):
         raise ValueError("its name is no UTF-8 text")
+    if len(file.as_posix().encode()) > MOST_PATH:
+        raise ValueError(f"its path is longer than {MOST_PATH:,} bytes")
     if not stat.S_ISREG(file.stat().st_mode):
         raise ValueError("no regular file")
     data = file.read_bytes()

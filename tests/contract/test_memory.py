@@ -372,6 +372,15 @@ def test_a_query_and_a_path_to_search_below_are_texts(
             memory.search(**arguments)
 
 
+def test_a_path_that_is_too_long_to_be_a_key_is_skipped(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repositories.files.MOST_PATH", len("notes/fruit.md"))
+    report = memory.index("notes")
+    assert outcomes(report.files) == {"notes/deep/cars.txt": "skipped", "notes/fruit.md": "added"}
+    assert "longer than" in str({file.path: file.reason for file in report.files})
+
+
 def test_a_known_path_that_has_gone_is_removed(memory: MemoryManager, folder: Path) -> None:
     memory.index("notes")
     (folder / "fruit.md").unlink()
