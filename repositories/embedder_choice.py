@@ -12,7 +12,7 @@ from typing import TypeVar
 from datastore import Datastore
 from datastore.errors import EmbeddingMismatchError
 from datastore.types import FloatVector
-from repositories.embedders import AnyEmbedder, Embedder, as_embedder
+from repositories.embedders import AnyEmbedder, Embedder, as_embedder, hurried
 from repositories.embedding import embed_for
 from repositories.embedding_cache import EmbeddingCache
 from repositories.spaces import active_space
@@ -77,4 +77,4 @@ class EmbedderChoice:
         return self._remembered(position, query)
 
     def _embed_query(self, position: int, query: str) -> FloatVector:
-        return embed_for(self._store, self.embedders[position], [query])[0]
+        return embed_for(self._store, hurried(self.embedders[position]), [query])[0]

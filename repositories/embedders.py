@@ -39,6 +39,14 @@ class Embedder(Protocol):
         """
 
 
+@runtime_checkable
+class QueryEmbedder(Embedder, Protocol):
+    """An embedder that hurries for a query: somebody waits for it."""
+
+    def embed_queries(self, texts: list[str], /) -> Any:
+        """Return what `embed` does, or raise the sooner."""
+
+
 #: What is taken for an embedder; a callable may have the attributes `model` and `dimensions`.
 AnyEmbedder: TypeAlias = Embedder | Callable[[list[str]], Any]
 
@@ -68,6 +76,13 @@ def as_embedder(given: AnyEmbedder) -> Embedder:
     if callable(given):
         return CallableEmbedder(given)
     raise InvalidValueError(f"embedder: expected an Embedder, got {type(given).__name__}")
+
+
+def hurried(embedder: Embedder) -> Embedder:
+    """Return the embedder to ask for queries."""
+    if isinstance(embedder, QueryEmbedder):
+        return CallableEmbedder(embedder.embed_queries, embedder.model, embedder.dimensions)
+    return embedder
 
 
 def embed(

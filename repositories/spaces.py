@@ -185,8 +185,7 @@ def check_beside(
     elif active is None:
         space = _found(transaction, claim, vectors)
     else:
-        space = _described(replace(claim, metric=active.metric), vectors, active=False)
-        _register(transaction, space)
+        space = _beside(transaction, replace(claim, metric=active.metric), vectors)
     _check_fit(transaction, space, vectors, claim)
     return space
 
@@ -253,6 +252,19 @@ def _found(
         _register(transaction, space)
     except UniqueViolation:
         return compare(_active(_shared(transaction)), claim) or space
+    return space
+
+
+def _beside(
+    transaction: Transaction, claim: Claim, vectors: Sequence[FloatVector]
+) -> EmbeddingSpace:
+    """Record a further space, unless another process is first."""
+    space = _described(claim, vectors, active=False)
+    try:
+        _register(transaction, space)
+    except UniqueViolation:
+        known = (each for each in _shared(transaction) if each.model == claim.model)
+        return compare(next(known, None), claim) or space
     return space
 
 

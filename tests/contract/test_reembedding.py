@@ -204,6 +204,25 @@ def test_one_may_go_back_without_embedding_again(store: Datastore) -> None:
     assert (report.embedded, in_use(store)) == (25, "old")
 
 
+def test_two_may_begin_with_the_same_model_at_the_same_time(store: Datastore) -> None:
+    fill(store, 70)
+    together = threading.Barrier(2, timeout=20)
+
+    class Waiting(WordEmbedder):
+        begun = False
+
+        def embed(self, texts: Sequence[str], /) -> np.ndarray:
+            if not self.begun:
+                self.begun = True
+                together.wait()
+            return super().embed(texts)
+
+    with ThreadPoolExecutor() as threads:
+        reports = list(threads.map(lambda _: reembed(store, Waiting("new", 12)), range(2)))
+    assert {report.model for report in reports} == {"new"}
+    assert (in_use(store), models(store)["new"]) == ("new", (80, 20))
+
+
 def test_what_is_embedded_already_is_not_made_again(store: Datastore) -> None:
     fill(store)
     embedder = WordEmbedder("new", 12)
