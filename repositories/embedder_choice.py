@@ -48,7 +48,10 @@ class EmbedderChoice:
         if len(self.embedders) < 2:
             return self.first
         space = active_space(self._store)
-        fitting = (each for each in self.embedders if space and each.model == space.model)
+        unnamed = self._store.settings.embedding.model
+        fitting = (
+            each for each in self.embedders if space and (each.model or unnamed) == space.model
+        )
         return next(fitting, self.first)
 
     def using(self, action: Callable[[Embedder | None], T]) -> T:

@@ -71,6 +71,8 @@ class CallableEmbedder:
 
 def as_embedder(given: AnyEmbedder) -> Embedder:
     """Return an embedder as it is, a callable as one; raise `InvalidValueError` for all else."""
+    if isinstance(given, type):
+        raise InvalidValueError(f"embedder: expected an Embedder, got the class {given.__name__}")
     if isinstance(given, Embedder):
         return given
     if callable(given):

@@ -152,7 +152,7 @@ class Indexing:
                 return FileReport(path, "unchanged", count)
         fresh, reason = self._with_embeddings(chunk_text(path, text), path, embedder)
         self.store.run(self._replace, record, fresh, embedder)
-        if is_same and reason is not None:
+        if is_same:  # whether or not it has got embeddings now
             return FileReport(path, "unchanged", len(fresh), reason)
         return FileReport(path, "added" if known is None else "changed", len(fresh), reason)
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from datastore import Datastore, Text, Transaction, upsert
 from datastore.errors import InvalidValueError
 from datastore.types import INT64, FloatVector
-from repositories.base import Session
+from repositories.base import Session, key
 from repositories.embedders import EMBED_BATCH, AnyEmbedder, Embedder, as_embedder, embed
 from repositories.embedding import Refusals, embed_for
 from repositories.embedding_cache import EmbeddingCache, drop_model
@@ -144,8 +144,9 @@ class _Reembedding:
         embedder: Embedder,
         progress: Callable[[ReembedProgress], None] | None,
     ) -> None:
-        if embedder.model is None:
+        if not embedder.model:
             raise InvalidValueError("reembed: expected an embedder that names its model")
+        key("model", embedder.model)
         self.store = store
         self.embedder = embedder
         self.model = embedder.model

@@ -666,6 +666,16 @@ def test_graph_tells_what_lies_around_an_entity(run: Run, graph_url: str) -> Non
     assert lines[3] == "entities: 2, relationships: 1"
 
 
+def test_graph_shows_no_line_that_a_name_brings_along(run: Run, graph_url: str) -> None:
+    with Datastore.open(graph_url) as store:
+        graph = GraphRepository(store)
+        graph.add_entity(Entity("x", "X\n 9  forged\x1b[1m", "t\nu"))
+        graph.add_relationships([Relationship("x", "ann", "of\nforged")])
+    ran = run("graph", "x", "--hops", "1", "--url", graph_url)
+    assert not [line for line in ran.out.splitlines() if line.lstrip().startswith(("9", "forged"))]
+    assert "\x1b[1m" not in ran.out
+
+
 def test_graph_as_json(run: Run, graph_url: str) -> None:
     document = run("graph", "Acme", "--direction", "in", "--json", "--url", graph_url).document
     assert [(e["id"], e["depth"]) for e in document["entities"]] == [

@@ -424,7 +424,7 @@ def test_with_an_embedder_search_is_hybrid(store: Datastore, folder: Path) -> No
 def test_an_embedder_that_comes_later_embeds_what_is_there(store: Datastore, folder: Path) -> None:
     MemoryManager(store).index("notes")
     memory = MemoryManager(store, CountingEmbedder())
-    assert memory.index("notes").counts["changed"] == 2
+    assert memory.index("notes").counts["unchanged"] == 2, "as the files are"
     assert all(chunk.embedding is not None for chunk in memory.chunks.all())
     assert memory.index("notes").counts["unchanged"] == 2
 
@@ -558,7 +558,7 @@ def test_an_embedder_that_fails_leaves_the_texts_to_be_embedded_later(
     assert again.notes == report.notes
     embedder.fails = False
     last = memory.index("notes")
-    assert (last.counts["changed"], last.notes) == (2, ())
+    assert (last.counts["unchanged"], last.notes) == (2, ())
     assert memory.stats().embedded == 4
 
 
@@ -583,6 +583,15 @@ def test_an_embedder_of_another_model_is_refused_with_both_sides_named(
         with pytest.raises(EmbeddingMismatchError, match=r"of 'one'.* 'two'"):
             attempt()
     assert [hit.row.path for hit in MemoryManager(store).search("pear")] == ["notes/fruit.md"]
+
+
+def test_the_embedder_of_the_settings_may_stand_in_any_place(
+    store: Datastore, folder: Path
+) -> None:
+    MemoryManager(store, CountingEmbedder()).index("notes")
+    memory = MemoryManager(store, [WordEmbedder("new"), CountingEmbedder()])
+    assert memory.search("wheels").notes == ()
+    assert len(memory.search("wheels")) == 3
 
 
 def test_a_vector_may_take_the_place_of_the_embedder(store: Datastore, folder: Path) -> None:

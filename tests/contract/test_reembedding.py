@@ -247,6 +247,12 @@ def test_a_failing_embedder_changes_nothing_for_searches(store: Datastore) -> No
     assert reembed(store, NEW).embedded == 52
 
 
+def test_a_model_has_a_name(store: Datastore) -> None:
+    for name in ("", "x" * 501):
+        with pytest.raises(InvalidValueError):
+            reembed(store, WordEmbedder(name))
+
+
 def test_a_text_that_the_embedder_refuses_is_left_without_a_vector(store: Datastore) -> None:
     class Choosy(WordEmbedder):
         def embed(self, texts: Sequence[str], /) -> np.ndarray:

@@ -48,6 +48,11 @@ def test_a_callable_is_an_embedder_of_the_model_it_names() -> None:
         as_embedder(3)  # type: ignore[arg-type]
 
 
+def test_a_class_is_no_embedder() -> None:
+    with pytest.raises(InvalidValueError, match="got the class WordEmbedder"):
+        as_embedder(WordEmbedder)
+
+
 def test_texts_are_given_in_batches() -> None:
     sizes: list[int] = []
 

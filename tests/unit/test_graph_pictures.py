@@ -45,12 +45,20 @@ neighborhoods = st.builds(
 def test_mermaid_has_a_line_for_each_thing_and_plain_labels(found: Neighborhood) -> None:
     head, *lines = found.to_mermaid().splitlines()
     assert head == "flowchart LR"
-    label = r'"(?:[\w .,:;\'()/+-]|#\d+;)+"'
+    label = r'"(?:[^\W_]|[ ,;\'()]|#\d+;)+"'
     node, edge = rf"    n\d+(\(\[{label}\]\)|\[{label}\])", rf"    n\d+ -->\|{label}\| n\d+"
     count = len(found.entities)
     assert len(lines) == count + len(found.relationships)
     assert all(re.fullmatch(node, line) for line in lines[:count])
     assert all(re.fullmatch(edge, line) for line in lines[count:])
+
+
+@pytest.mark.parametrize("name", ["1. a", "- a", "+ a", "https://a", "_a_", "*a*", "`a`"])
+def test_mermaid_makes_nothing_of_markdown_and_addresses(name: str) -> None:
+    found = Neighborhood([(Entity("a", name, "t"), 0)], [], truncated=False)
+    (label,) = re.findall(r'"(.*)"', found.to_mermaid())
+    assert not set(label) & set(".-+/:_*`")
+    assert re.sub(r"#(\d+);", lambda match: chr(int(match[1])), label) == name
 
 
 @given(found=neighborhoods)
