@@ -28,7 +28,7 @@ from repositories.embedding_commands import EMBEDDER, embedder_of, progress_bar,
 from repositories.files import normalized, shown
 from repositories.graph_command import graph
 from repositories.indexing import FileReport, IndexReport
-from repositories.mcp_server import build_server
+from repositories.mcp_server import build_server, output_elsewhere, serve
 from repositories.memory import MemoryManager
 from repositories.records import Chunk
 from repositories.tools import tools
@@ -233,7 +233,8 @@ def mcp(
 
     Nothing is written to the database.
     """
-    embed = embedder_of(invocation, embedder)
+    with output_elsewhere():
+        embed = embedder_of(invocation, embedder)
     with Datastore.open(invocation.settings(), create=False) as store:  # silent: stdout is taken
         require_schema(store)
-        build_server(tools(store, embed, namespace=namespace)).run("stdio")
+        serve(build_server(tools(store, embed, namespace=namespace)))

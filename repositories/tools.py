@@ -6,7 +6,7 @@ bounded, none of it becomes SQL, and an error says what was wrong with it withou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -25,6 +25,8 @@ from repositories.records import Chunk, Entity, Relationship
 MOST_QUERY, MOST_ID, MOST_CONTENT = 2_000, 500, 4_000
 #: Characters that `memory_get` gives back.
 MOST_TEXT = 100_000
+#: Characters of an error about arguments.
+MOST_COMPLAINT = 500
 #: Hits of a search; hops and entities of a neighbourhood.
 MOST_HITS, MOST_HOPS, MOST_ENTITIES = 50, 4, 200
 #: Relationships of a neighbourhood: a few entities may have thousands among them.
@@ -122,12 +124,20 @@ class Tool:
         Raises `InvalidValueError` for arguments that do not fit the schema, and what the memory
         raises, such as `NotFoundError`.
         """
-        if not all(isinstance(name, str) for name in arguments):
+        if not isinstance(arguments, Mapping) or not all(isinstance(n, str) for n in arguments):
             raise InvalidValueError(f"{self.name}: expected named arguments")
         try:
             return self._checked(**arguments)
         except ValidationError as error:
-            raise InvalidValueError(f"{self.name}: {'; '.join(_complaints(error))}") from None
+            told = "; ".join(dict.fromkeys(self._complaints(error)))[:MOST_COMPLAINT]
+            raise InvalidValueError(f"{self.name}: {told}") from None
+
+    def _complaints(self, error: ValidationError) -> Iterator[str]:
+        """Yield what is wrong, but no name that the caller made up: that is part of the input."""
+        known = self.parameters.get("properties", {})
+        for each in error.errors(include_input=False, include_url=False, include_context=False):
+            name = each["loc"][0] if each["loc"] else "arguments"
+            yield f"{name if name in known else 'arguments'}: {each['msg']}"
 
     @property
     def _checked(self) -> Callable[..., Document]:
@@ -154,13 +164,6 @@ def _tool(function: Callable[..., Document]) -> Tool:
     description = " ".join((function.__doc__ or "").split())
     adapter: TypeAdapter[Any] = TypeAdapter(function)  # type: ignore[arg-type]
     return Tool(function.__name__, description, adapter.json_schema(), function)
-
-
-def _complaints(error: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(map(str, each['loc'])) or 'arguments'}: {each['msg']}"
-        for each in error.errors(include_input=False, include_url=False, include_context=False)
-    ]
 
 
 def _hit(hit: SearchHit[Chunk]) -> Document:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -110,15 +111,21 @@ class TestArguments:
             {"query": "secret-word", "limit": "5"},
             {"query": "secret-word", "limit": True},
             {"query": "secret-word", "filter": "1 = 1"},
+            {"query": "x", "secret-word": 1},
+            {"query": "x", **{f"secret-word {n}": n for n in range(1_000)}},
+            None,
+            [],
+            "secret-word",
         ],
         ids=lambda arguments: repr(arguments)[:30],
     )
     def test_what_does_not_fit_is_refused_and_not_repeated(
-        self, memory: Datastore, arguments: dict[str, Any]
+        self, memory: Datastore, arguments: Any
     ) -> None:
         with pytest.raises(InvalidValueError, match=r"^memory_search: ") as refused:
             named(memory)["memory_search"](arguments)
         assert "secret-word" not in str(refused.value)
+        assert len(str(refused.value)) < 600
 
     def test_any_text_gets_an_answer_or_an_error_of_ours(self, memory: Datastore) -> None:
         made = named(memory)
@@ -145,7 +152,7 @@ class TestProtocol:
             listed = (await client.list_tools()).tools
             assert {tool.name for tool in listed} == set(named(memory))
             search = next(tool for tool in listed if tool.name == "memory_search")
-            assert search.input_schema["properties"]["limit"]["maximum"] == 50
+            assert search.input_schema == named(memory)["memory_search"].parameters
             assert "best first" in (search.description or "")
 
         with_client(memory, look)
@@ -170,6 +177,47 @@ class TestProtocol:
             assert "less than or equal to 50" in wrong.content[0].text
 
         with_client(memory, call)
+
+    @pytest.mark.parametrize(
+        "arguments", [{"limit": "5"}, {"secret-word": 1}, {"query": 5}, {"query": ["secret-word"]}]
+    )
+    def test_arguments_are_checked_as_from_python(
+        self, memory: Datastore, arguments: dict[str, Any]
+    ) -> None:
+        async def call(client: Client) -> None:
+            given = {"query": "tea", **arguments}
+            wrong = await client.call_tool("memory_search", given)
+            assert wrong.is_error
+            with pytest.raises(InvalidValueError) as refused:
+                named(memory)["memory_search"](given)
+            assert wrong.content[0].text == f"InvalidValueError: {refused.value}"
+            assert (await client.call_tool("secret-word", {})).is_error
+
+        with_client(memory, call)
+
+    def test_an_embedder_that_prints_is_heard_by_nobody(
+        self, memory: Datastore, migrated_url: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "loud_embedder.py").write_text(
+            "import os\nprint('loading')\nos.system('echo still loading')\n"
+            "def embed(texts):\n    print('embedding')\n    return [[1.0, 2.0]] * len(texts)\n"
+        )
+
+        async def serve() -> None:
+            server = StdioServerParameters(
+                command=sys.executable,
+                args=["-m", "datastore.cli", "mcp", "--embedder", "loud_embedder:embed"],
+                env={
+                    **os.environ,
+                    "DATABASE_URL": migrated_url,
+                    "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+                },
+            )
+            async with Client(stdio_client(server), read_timeout_seconds=30) as client:
+                answer = await client.call_tool("memory_search", {"query": "tea leaves"})
+                assert not answer.is_error
+
+        anyio.run(serve)
 
     def test_the_command_serves_on_standard_streams(
         self, memory: Datastore, migrated_url: str
