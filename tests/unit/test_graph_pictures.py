@@ -146,6 +146,21 @@ class TestLayout:
         apart = np.linalg.norm(places[:, None] - places[None], axis=2)
         assert apart[~np.eye(count, dtype=bool)].min(initial=SPACING) > SPACING / 6
 
+    def test_very_many_nodes_stay_on_circles_apart_from_each_other(self) -> None:
+        count = 30_000
+        places = positions([0, *[1] * 1_000, *[2] * (count - 1_001)], [(0, 1)])
+        assert places.shape == (count, 2)
+        ordered = places[np.lexsort(places.T)]
+        assert np.abs(np.diff(ordered, axis=0)).sum(axis=1).min() > 0
+        outer = places[1_001:]
+        assert np.linalg.norm(np.diff(outer, axis=0), axis=1).min() > SPACING / 6
+
+    def test_nodes_are_taken_in_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        edges = [(0, n) for n in range(1, 40)]
+        whole = positions([0] + [1] * 39, edges)
+        monkeypatch.setattr("repositories.layout.BLOCK", 7)
+        np.testing.assert_allclose(positions([0] + [1] * 39, edges), whole)
+
     def test_what_is_connected_is_nearer(self) -> None:
         edges = [(0, 1), (0, 2), (1, 2), (0, 3), (3, 4), (3, 5), (4, 5)]
         places = positions([0, 1, 1, 1, 2, 2], edges)
