@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -20,7 +21,7 @@ from datastore import Datastore
 from datastore.errors import DatastoreError, InvalidValueError, NotFoundError
 from repositories import Chunk, ChunkRepository, Entity, GraphRepository, Relationship
 from repositories.mcp_server import build_server
-from repositories.tools import MOST_CONTENT, MOST_RELATIONSHIPS, Tool, tools
+from repositories.tools import MOST_ANSWER, MOST_CONTENT, MOST_RELATIONSHIPS, MOST_TEXT, Tool, tools
 
 
 @pytest.fixture
@@ -53,6 +54,33 @@ class TestCalls:
     def test_a_long_text_is_cut_and_says_so(self, memory: Datastore) -> None:
         (hit,) = named(memory)["memory_search"]({"query": "kettle"})["hits"]
         assert (len(hit["content"]), hit["truncated"]) == (MOST_CONTENT, True)
+
+    def test_a_text_of_any_length_is_read_in_parts(self, memory: Datastore) -> None:
+        get, content = named(memory)["memory_get"], "".join(str(n) for n in range(50_000))
+        ChunkRepository(memory).add(Chunk("endless", "endless.md", 1, 1, content))
+        parts, more = [""], True
+        while more:
+            part = get({"id": "endless", "offset": sum(map(len, parts))})
+            parts.append(part["content"])
+            more = part["truncated"]
+        assert ("".join(parts), max(map(len, parts))) == (content, MOST_TEXT)
+        assert get({"id": "endless", "offset": 10**6})["content"] == ""
+
+    def test_no_answer_is_too_long(self, memory: Datastore) -> None:
+        text, made = "kettle " * 1_000, named(memory)
+        ChunkRepository(memory).add_many(Chunk(f"c{n}", "c", 1, 1, text) for n in range(60))
+        graph = GraphRepository(memory)
+        graph.add_entities(Entity(f"e{n:02}", "Thing", "thing", text) for n in range(60))
+        graph.add_relationships(
+            Relationship("e00", f"e{n:02}", "to", description=text) for n in range(60)
+        )
+        for answer in (
+            made["memory_search"]({"query": "kettle", "limit": 50}),
+            made["knowledge_search"]({"name": "thing", "limit": 50}),
+            made["knowledge_neighborhood"]({"entity_id": "e00", "max_entities": 60}),
+        ):
+            assert answer["truncated"]
+            assert MOST_ANSWER / 2 < len(json.dumps(answer)) < MOST_ANSWER + 1_000
 
     def test_a_search_with_the_graph_says_what_led_to_a_hit(self, memory: Datastore) -> None:
         found = named(memory)["memory_search"]({"query": "green tea", "use_graph": True})
