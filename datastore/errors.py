@@ -101,7 +101,11 @@ class NotFoundError(DatastoreError):
 
 
 class EmbeddingError(DatastoreError):
-    """An embedder failed: a server that cannot be reached, or an exception of its own."""
+    """An embedder failed: a server that cannot be reached, or no answer that can be used."""
+
+
+class EmbeddingRefusedError(EmbeddingError):
+    """An embedder refused these texts, or made no vectors of them; others it may take."""
 
 
 class InvalidValueError(DatastoreError, ValueError):

@@ -43,7 +43,7 @@ class Agent:
         self.graph = GraphRepository(store, namespace=name)
 
     def learn(self, topic: str, *notes: str) -> None:
-        """Keep notes, and which topic they are about; the same ones again change nothing."""
+        """Keep notes, and which topic they are about; each time a topic counts one mention more."""
         vectors = self.embedder.embed(notes)
         kept = [
             Chunk(f"{topic}-{number}", f"notes/{topic}.md", number, number, note, embedding=vector)

@@ -20,6 +20,9 @@ DEFAULT_NAMESPACE = "default"
 BATCH = 500
 #: What a column of type `Integer` holds on both engines.
 INT32 = range(-(2**31), 2**31)
+#: Bytes of UTF-8 in a namespace, an id or a type; in a name; in a path. Several of them stand in a
+#: row of an index, which holds some 2,700 bytes on PostgreSQL.
+MOST_KEY, MOST_NAME, MOST_PATH = 500, 1_000, 2_000
 
 
 class Repository:
@@ -27,7 +30,7 @@ class Repository:
 
     def __init__(self, session: Session, namespace: str = DEFAULT_NAMESPACE) -> None:
         self.session = session
-        self.namespace = check_text(namespace)
+        self.namespace = key("namespace", namespace)
 
     def _parameters(self, **values: Any) -> dict[str, Any]:
         return {"namespace": self.namespace, **values}
@@ -53,6 +56,21 @@ def whole(what: str, value: SupportsIndex, least: int, most: float = float("inf"
     if not least <= number <= most:
         raise InvalidValueError(f"{what}: expected a whole number from {least} to {most}")
     return number
+
+
+def text(what: str, value: str) -> str:
+    """Return a text as it is; raise `InvalidValueError` for all else."""
+    if not isinstance(value, str):
+        raise InvalidValueError(f"{what}: expected a text, got {type(value).__name__}")
+    return value
+
+
+def key(what: str, value: str, most: int = MOST_KEY) -> str:
+    """Return a text that an index can hold; raise `InvalidValueError` for all else."""
+    check_text(text(what, value))
+    if 4 * len(value) > most and len(value.encode()) > most:
+        raise InvalidValueError(f"{what}: expected at most {most:,} bytes of UTF-8")
+    return value
 
 
 def is_text(value: str) -> bool:

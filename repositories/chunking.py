@@ -46,6 +46,11 @@ class Block:
         return sum(map(len, self.lines)) + len(self.lines)
 
     @property
+    def is_blank(self) -> bool:
+        """Whether it says nothing, such as a gap in code that was too long to stay whole."""
+        return not any(line.strip() for line in self.lines)
+
+    @property
     def is_heading(self) -> bool:
         """Whether it begins a section."""
         return _HEADING.match(self.lines[0]) is not None
@@ -61,7 +66,7 @@ def chunk_text(path: str, text: str) -> list[Chunk]:
     lines = _LINE_END.split(text.removeprefix("\ufeff"))
     seen: Counter[str] = Counter()
     result = []
-    for blocks in _group(_blocks(lines)):
+    for blocks in _group(block for block in _blocks(lines) if not block.is_blank):
         start, end = blocks[0].start, blocks[-1].end
         partial = blocks[0].partial
         content = "\n".join(blocks[0].lines if partial else lines[start - 1 : end])

@@ -22,6 +22,8 @@ from datastore.types import check_text
 from repositories.base import (
     BATCH,
     INT32,
+    MOST_PATH,
+    key,
     now,
     whole,
 )
@@ -272,6 +274,8 @@ def content_hash(content: str) -> str:
 def _checked(chunk: Chunk) -> Chunk:
     """Return a chunk that both engines can store; raise `InvalidValueError` where there is none."""
     check_text(chunk.content)
+    key("chunk id", chunk.id)
+    key("path", chunk.path, MOST_PATH)
     start, end = _lines(chunk)
     return replace(chunk, start_line=start, end_line=end, metadata=_document(chunk))
 
@@ -293,8 +297,8 @@ def _row(chunk: Chunk, namespace: str, moment: datetime) -> tuple[Any, ...]:
     """Return the values of `_COLUMNS`; raise `InvalidValueError` for one that is none."""
     return (
         namespace,
-        check_text(chunk.id),
-        check_text(chunk.path),
+        key("chunk id", chunk.id),
+        key("path", chunk.path, MOST_PATH),
         *_lines(chunk),
         chunk.content,
         content_hash(check_text(chunk.content)),

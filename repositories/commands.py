@@ -25,9 +25,10 @@ from datastore.cli import (
 from datastore.errors import ConnectionFailedError, NotFoundError
 from repositories.base import DEFAULT_NAMESPACE
 from repositories.embedding_commands import EMBEDDER, embedder_of, progress_bar, reembed
+from repositories.files import normalized, shown
 from repositories.graph_command import graph
 from repositories.indexing import FileReport, IndexReport
-from repositories.mcp_server import build_server
+from repositories.mcp_server import build_server, output_elsewhere, serve
 from repositories.memory import MemoryManager
 from repositories.records import Chunk
 from repositories.tools import tools
@@ -56,7 +57,7 @@ def register(app: typer.Typer) -> None:
 
 def index(
     invocation: Invocation,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files and folders.")],
     embedder: EmbedderOption = None,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
 ) -> None:
@@ -77,18 +78,18 @@ def index(
         raise typer.Exit(1)
 
 
-def _open(invocation: Invocation, paths: Sequence[Path]) -> Datastore:
+def _open(invocation: Invocation, paths: Sequence[str]) -> Datastore:
     # A path that has gone may be known to a store; it is no reason to make a new one.
-    missing = [path for path in paths if not path.exists()]
+    missing = [path for path in map(normalized, paths) if not path.exists()]
     try:
         return invocation.open(create=not missing)
     except ConnectionFailedError:
         if not missing:
             raise
-        raise NotFoundError(f"there is no file or folder {missing[0]}") from None
+        raise NotFoundError(f"there is no file or folder {shown(missing[0])}") from None
 
 
-def _index(invocation: Invocation, memory: MemoryManager, paths: Sequence[Path]) -> IndexReport:
+def _index(invocation: Invocation, memory: MemoryManager, paths: Sequence[str]) -> IndexReport:
     with progress_bar(invocation) as progress:
         task = progress.add_task("indexing", total=sum(len(memory.files(path)) for path in paths))
 
@@ -124,7 +125,7 @@ def _index_lines(report: IndexReport) -> Iterator[RenderableType]:
 
 def forget(
     invocation: Invocation,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, or all below a folder.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, or all below a folder.")],
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
 ) -> None:
     """Remove a file, or all below a folder, from the memory; the files themselves stay."""
@@ -232,7 +233,8 @@ def mcp(
 
     Nothing is written to the database.
     """
-    embed = embedder_of(invocation, embedder)
+    with output_elsewhere():
+        embed = embedder_of(invocation, embedder)
     with Datastore.open(invocation.settings(), create=False) as store:  # silent: stdout is taken
         require_schema(store)
-        build_server(tools(store, embed, namespace=namespace)).run("stdio")
+        serve(build_server(tools(store, embed, namespace=namespace)))

@@ -12,7 +12,8 @@ from typing import TypeVar
 from datastore import Datastore
 from datastore.errors import EmbeddingMismatchError
 from datastore.types import FloatVector
-from repositories.embedders import AnyEmbedder, Embedder, as_embedder, embed
+from repositories.embedders import AnyEmbedder, Embedder, as_embedder, hurried
+from repositories.embedding import embed_for
 from repositories.embedding_cache import EmbeddingCache
 from repositories.spaces import active_space
 
@@ -47,7 +48,10 @@ class EmbedderChoice:
         if len(self.embedders) < 2:
             return self.first
         space = active_space(self._store)
-        fitting = (each for each in self.embedders if space and each.model == space.model)
+        unnamed = self._store.settings.embedding.model
+        fitting = (
+            each for each in self.embedders if space and (each.model or unnamed) == space.model
+        )
         return next(fitting, self.first)
 
     def using(self, action: Callable[[Embedder | None], T]) -> T:
@@ -64,7 +68,7 @@ class EmbedderChoice:
     def embed(self, embedder: Embedder, texts: Sequence[str]) -> list[FloatVector]:
         """Embed texts; raises as `repositories.embedders.embed`."""
         if self._cache is None:
-            return embed(embedder, texts)
+            return embed_for(self._store, embedder, texts)
         return self._cache.embed(embedder, texts)
 
     def embed_query(self, embedder: Embedder, query: str) -> FloatVector:
@@ -76,4 +80,4 @@ class EmbedderChoice:
         return self._remembered(position, query)
 
     def _embed_query(self, position: int, query: str) -> FloatVector:
-        return embed(self.embedders[position], [query])[0]
+        return embed_for(self._store, hurried(self.embedders[position]), [query])[0]

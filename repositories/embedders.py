@@ -8,17 +8,12 @@ in files of their own: `http_embedder.py`, `sentence_transformer.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from datastore.bulk import batches
-from datastore.errors import (
-    DatastoreError,
-    DimensionError,
-    EmbeddingError,
-    InvalidValueError,
-)
+from datastore.errors import EmbeddingError, EmbeddingRefusedError, InvalidValueError
 from datastore.types import FloatVector, as_vector
 
 #: Texts per call of an embedder.
@@ -42,6 +37,14 @@ class Embedder(Protocol):
 
         It may raise anything: searches then go on by text alone.
         """
+
+
+@runtime_checkable
+class QueryEmbedder(Embedder, Protocol):
+    """An embedder that hurries for a query: somebody waits for it."""
+
+    def embed_queries(self, texts: list[str], /) -> Any:
+        """Return what `embed` does, or raise the sooner."""
 
 
 #: What is taken for an embedder; a callable may have the attributes `model` and `dimensions`.
@@ -68,6 +71,8 @@ class CallableEmbedder:
 
 def as_embedder(given: AnyEmbedder) -> Embedder:
     """Return an embedder as it is, a callable as one; raise `InvalidValueError` for all else."""
+    if isinstance(given, type):
+        raise InvalidValueError(f"embedder: expected an Embedder, got the class {given.__name__}")
     if isinstance(given, Embedder):
         return given
     if callable(given):
@@ -75,42 +80,69 @@ def as_embedder(given: AnyEmbedder) -> Embedder:
     raise InvalidValueError(f"embedder: expected an Embedder, got {type(given).__name__}")
 
 
-def embed(embedder: Embedder, texts: Sequence[str]) -> list[FloatVector]:
+def hurried(embedder: Embedder) -> Embedder:
+    """Return the embedder to ask for queries."""
+    if isinstance(embedder, QueryEmbedder):
+        return CallableEmbedder(embedder.embed_queries, embedder.model, embedder.dimensions)
+    return embedder
+
+
+def embed(
+    embedder: Embedder, texts: Sequence[str], dimensions: int | None = None
+) -> list[FloatVector]:
     """Embed texts in batches; check that every answer is what it should be.
 
-    Raises `EmbeddingError` where the embedder raises, its own exception as the cause;
-    `InvalidValueError` or `DimensionError` for what is no array of such vectors.
+    `dimensions` is the length that the vectors must have beside what the embedder promises. Raises
+    `EmbeddingError` where the embedder cannot be reached, its own exception as the cause, and
+    `EmbeddingRefusedError` where it raises another one, or gives no array of such vectors.
     """
     vectors: list[FloatVector] = []
     for batch in batches(texts, EMBED_BATCH):
-        vectors.extend(_checked(embedder, _answer(embedder, batch), len(batch)))
+        expected = dimensions or (vectors[0].size if vectors else None)
+        vectors.extend(_checked(embedder, _answer(embedder, batch), (len(batch), expected)))
     return vectors
 
 
 def _answer(embedder: Embedder, batch: list[str]) -> Any:
     try:
         return embedder.embed(batch)
-    except DatastoreError:
+    except EmbeddingError:
         raise
-    except Exception as error:  # whatever somebody's model may raise; its text may quote ours
+    except OSError as error:  # a connection, a timeout
         raise EmbeddingError(f"{_named(embedder)} raised {type(error).__name__}") from error
+    except Exception as error:  # whatever somebody's model may raise; its text may quote ours
+        raise EmbeddingRefusedError(f"{_named(embedder)} raised {type(error).__name__}") from error
 
 
-def _checked(embedder: Embedder, answer: Any, count: int) -> list[FloatVector]:
-    try:
-        with np.errstate(over="ignore"):  # infinity is refused below
-            array = np.asarray(answer, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise InvalidValueError(f"{_named(embedder)} gave no array of numbers") from error
+def _checked(embedder: Embedder, answer: Any, shape: tuple[int, int | None]) -> list[FloatVector]:
+    array = numbers(answer)
+    if array is None:
+        raise EmbeddingRefusedError(f"{_named(embedder)} gave no array of numbers")
+    count, recorded = shape
     if array.ndim != 2 or len(array) != count:
-        raise InvalidValueError(
+        raise EmbeddingRefusedError(
             f"{_named(embedder)}: expected an array of shape ({count}, dimensions), "
             f"got {array.shape}"
         )
-    expected = embedder.dimensions
-    if expected is not None and array.shape[1] != expected:
-        raise DimensionError(expected=expected, got=array.shape[1], what=_named(embedder))
-    return [as_vector(row) for row in cast("np.ndarray[Any, Any]", array)]
+    try:
+        return [_fitting(row, embedder.dimensions, recorded) for row in array]
+    except InvalidValueError as error:
+        raise EmbeddingRefusedError(f"{_named(embedder)}: {error}") from error
+
+
+def _fitting(row: Any, *dimensions: int | None) -> FloatVector:
+    for expected in dimensions:
+        as_vector(row, expected)
+    return as_vector(row)
+
+
+def numbers(answer: Any) -> np.ndarray[Any, Any] | None:
+    """Return an answer as an array; None for one that is none of numbers, such as texts of them."""
+    try:
+        array: np.ndarray[Any, Any] = np.asarray(answer)
+    except Exception:  # nested unevenly, or whatever an object raises that is made an array
+        return None
+    return array if array.dtype.kind in "fiu" else None
 
 
 def _named(embedder: Embedder) -> str:

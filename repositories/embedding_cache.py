@@ -18,6 +18,7 @@ from datastore.types import FloatVector
 from repositories.base import now
 from repositories.chunks import content_hash
 from repositories.embedders import EMBED_BATCH, Embedder, embed
+from repositories.embedding import embed_for, recorded_dimensions
 from repositories.tables import embedding_cache
 
 #: How many vectors are kept: 120 MB of 1,536 dimensions, 30 MB of 384.
@@ -57,27 +58,29 @@ class EmbeddingCache:
         Raises as `repositories.embedders.embed`.
         """
         if embedder.model is None:
-            return embed(embedder, texts)
+            return embed_for(self._store, embedder, texts)
         hashes = [content_hash(text) for text in texts]
-        known = self._known(embedder.model, embedder.dimensions, hashes)
+        recorded = recorded_dimensions(self._store, embedder.model)
+        known = self._known(embedder, recorded, hashes)
         wanted = {key: text for key, text in zip(hashes, texts, strict=True) if key not in known}
         for batch in batches(wanted.items(), EMBED_BATCH):
-            vectors = embed(embedder, [text for _, text in batch])
+            vectors = embed(embedder, [text for _, text in batch], recorded)
+            recorded = vectors[0].size
             fresh = {key: vector for (key, _), vector in zip(batch, vectors, strict=True)}
             self._store.run(self._put, embedder.model, fresh)
             known |= fresh
         return [known[key] for key in hashes]
 
     def _known(
-        self, model: str, dimensions: int | None, hashes: Sequence[str]
+        self, embedder: Embedder, recorded: int | None, hashes: Sequence[str]
     ) -> dict[str, FloatVector]:
-        rows = self._store.query(_FIND, {"of_model": model, "hashes": hashes})
+        """Return vectors by hash; none where nothing tells how long they have to be."""
+        lengths = {each for each in (embedder.dimensions, recorded) if each is not None}
+        if not lengths:
+            return {}
+        rows = self._store.query(_FIND, {"of_model": embedder.model, "hashes": hashes})
         found = {row["content_hash"]: np.frombuffer(row["embedding"], FLOATS) for row in rows}
-        return {
-            key: vector
-            for key, vector in found.items()
-            if dimensions is None or vector.size == dimensions
-        }
+        return {key: vector for key, vector in found.items() if lengths == {vector.size}}
 
     def _put(self, transaction: Transaction, model: str, fresh: dict[str, FloatVector]) -> None:
         shared = {"model": model, "created_at": now()}

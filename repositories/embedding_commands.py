@@ -79,6 +79,9 @@ def _lines(report: ReembedReport, settings: Settings) -> Iterator[RenderableType
         change = f"{report.previous} -> {report.model}"
     dropped = f", {report.dropped:,} of other models removed" if report.dropped else ""
     yield styled(("model: ", "green"), (f"{change}; {report.embedded:,} vectors made{dropped}", ""))
+    if report.refused:
+        note = f"the embedder refused {report.refused:,} texts, which have no vector"
+        yield styled(("note: ", "yellow"), (note, ""))
     if settings.embedding.model not in (UNNAMED, report.model):
         note = f"the settings still say embedding.model: {settings.embedding.model}"
         yield styled(("note: ", "yellow"), (note, ""))

@@ -7,15 +7,21 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from datastore.errors import NotFoundError
-from repositories.base import is_text
+from datastore.errors import InvalidValueError, NotFoundError
+from repositories.base import MOST_PATH, is_text
 
 #: The files of a folder that are indexed; a file named by itself may have any suffix.
 SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst"})
 
 
 def normalized(path: str | Path) -> Path:
-    """Return the one path by which "docs", "./docs" and "docs/../docs" are known."""
+    """Return the one path by which "docs", "./docs" and "docs/../docs" are known.
+
+    Raises `InvalidValueError` for an empty one: a variable that is not set means no folder.
+    """
+    if not isinstance(path, str | Path) or path == "":
+        found = "an empty one" if path == "" else type(path).__name__
+        raise InvalidValueError(f"path: expected that of a file or a folder, got {found}")
     return Path(os.path.normpath(path))
 
 
@@ -26,7 +32,10 @@ def root_of(path: Path) -> str:
 
 def shown(path: Path) -> str:
     """Return a path as text, bytes that are no UTF-8 as escapes such as `\\xff`."""
-    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
+    try:
+        return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte: no file is called so
+        return path.as_posix().encode(errors="backslashreplace").decode()
 
 
 def is_below(path: str, folder: Path) -> bool:
@@ -79,6 +88,8 @@ def read_text(file: Path) -> str:
     """
     if not is_text(file.as_posix()):
         raise ValueError("its name is no UTF-8 text")
+    if len(file.as_posix().encode()) > MOST_PATH:
+        raise ValueError(f"its path is longer than {MOST_PATH:,} bytes")
     if not stat.S_ISREG(file.stat().st_mode):
         raise ValueError("no regular file")
     data = file.read_bytes()

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from datastore import SearchResult, Text, Transaction, upsert
 from datastore.bulk import batches
 from datastore.errors import InvalidValueError
+from datastore.results import checked_score
 from repositories import following, merging, names, networks, traversal, upserting
-from repositories.base import BATCH, INT32, now, whole
+from repositories.base import BATCH, INT32, key, now, text, whole
 from repositories.following import DIRECTIONS, Direction, Followed
 from repositories.graph_rows import (
     BY_WEIGHT,
@@ -29,6 +30,7 @@ from repositories.graph_rows import (
     name_row,
     read_entity,
     read_relationships,
+    records,
     texts,
 )
 from repositories.records import Entity, Neighborhood, Path, Relationship
@@ -109,7 +111,10 @@ class GraphRepository(EmbeddingRepository):
     def add_entities(self, entities: Iterable[Entity]) -> int:
         """Insert them all, or none: an id that exists raises `UniqueViolation`. Return how many."""
         with self.session.transaction() as transaction:
-            return sum(self._add_entities(transaction, batch) for batch in batches(entities, BATCH))
+            return sum(
+                self._add_entities(transaction, batch)
+                for batch in batches(records("entities", entities), BATCH)
+            )
 
     def _add_entities(self, transaction: Transaction, batch: Sequence[Entity]) -> int:
         space, moment = self.namespace, now()
@@ -131,10 +136,7 @@ class GraphRepository(EmbeddingRepository):
     def upsert_entities(self, entities: Iterable[Entity]) -> int:
         """Do so for all of them, or none, in the order of their ids; return how many were given."""
         with self.session.transaction() as transaction:
-            return sum(
-                upserting.upsert_entities(transaction, self.namespace, batch)
-                for batch in batches(entities, BATCH)
-            )
+            return upserting.upsert_entities(transaction, self.namespace, entities)
 
     def get_entity(self, id: str) -> Entity:
         """Return an entity, or raise `NotFoundError`."""
@@ -154,13 +156,14 @@ class GraphRepository(EmbeddingRepository):
         accents and punctuation ("normalized"), one that begins so ("prefix") or is spelt much like
         it ("fuzzy", looked for where those do not fill the answer), and one that means the like
         ("embedding"), where the embedding of the name is given and `embed_names` stored theirs.
-        Equal scores are ordered by mention count and id. Raises `DimensionError` for an embedding
-        of another length.
+        Equal scores are ordered by mention count and id. `notes` say where so many names begin so
+        that not all were looked at. Raises `DimensionError` for an embedding of another length.
         """
-        most = whole("limit", limit, 0)
+        most, least = whole("limit", limit, 0), checked_score(min_score) or 0.0
+        given = text("name", name)
         with self._snapshot() as transaction:
             return names.find_entities(
-                transaction, self.namespace, name, embedding, self._claim(), most, min_score
+                transaction, self.namespace, given, embedding, self._claim(), most, least
             )
 
     def entities(self) -> Iterator[Entity]:
@@ -212,7 +215,7 @@ class GraphRepository(EmbeddingRepository):
         return names.names_of(self.session, self.namespace, entity_id)
 
     def unembedded_names(self, limit: int = BATCH) -> list[str]:
-        """Return names that have no embedding of the present model yet."""
+        """Return names, but no empty one, that have no embedding of the present model yet."""
         most = min(whole("limit", limit, 0), INT32[-1])
         return names.unembedded_names(self.session, self.namespace, self._claim().model, most)
 
@@ -236,7 +239,8 @@ class GraphRepository(EmbeddingRepository):
         Raises `ForeignKeyViolation` where an end is missing, `UniqueViolation` for a second
         relationship of one type from one entity to another.
         """
-        rows = (edge_row(self.namespace, edge) for edge in relationships)
+        given = records("relationships", relationships)
+        rows = (edge_row(self.namespace, edge) for edge in given)
         with self.session.transaction() as transaction:
             return transaction.insert_many(kg_relationships, rows)
 
@@ -380,11 +384,13 @@ class GraphRepository(EmbeddingRepository):
 
         Raises `ForeignKeyViolation` where the entity or a chunk is unknown.
         """
-        shared = self._parameters(entity_id=entity_id)
+        shared = self._parameters(entity_id=key("entity id", entity_id))
+        # In one order, lest two writers wait for each other.
+        ids = sorted(key("chunk id", id_) for id_ in texts(chunk_ids))
         with self.session.transaction() as transaction:
             return sum(
                 transaction.execute(_LINK, [{**shared, "chunk_id": id_} for id_ in batch]).changes
-                for batch in batches(texts(chunk_ids), BATCH)
+                for batch in batches(ids, BATCH)
             )
 
     def chunks_of(self, entity_ids: Iterable[str]) -> list[str]:

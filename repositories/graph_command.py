@@ -15,6 +15,7 @@ from datastore.cli import Invocation, console, location, require_schema, styled
 from datastore.errors import NotFoundError
 from repositories.base import DEFAULT_NAMESPACE
 from repositories.graph import Direction, GraphRepository
+from repositories.pictures import shown
 from repositories.records import Entity, Neighborhood
 
 #: Names that are told where none is the one that was given.
@@ -84,7 +85,7 @@ def _meant(invocation: Invocation, repository: GraphRepository, given: str) -> E
 def _tell(invocation: Invocation, what: str, entities: Sequence[Entity]) -> None:
     """Tell people what else there is, beside the answer."""
     if entities and not invocation.json and invocation.verbose is not False:
-        names = ", ".join(f"{each.name} ({each.id})" for each in entities)
+        names = ", ".join(shown(f"{each.name} ({each.id})") for each in entities)
         console(stderr=True).print(styled((f"{what}: ", "yellow"), (names, "")), soft_wrap=True)
 
 
@@ -109,15 +110,16 @@ def _lines(found: Neighborhood) -> Iterator[RenderableType]:
     for entity, depth in found.entities:
         yield styled(
             (f"{depth:>2}  ", "dim"),
-            (entity.name, "bold cyan"),
-            (f"  {entity.type}, {entity.id}, mentioned {entity.mention_count} times", "dim"),
+            (shown(entity.name), "bold cyan"),
+            (f"  {shown(f'{entity.type}, {entity.id}')}, ", "dim"),
+            (f"mentioned {entity.mention_count} times", "dim"),
         )
-    names = {entity.id: entity.name for entity, _ in found.entities}
+    names = {entity.id: shown(entity.name) for entity, _ in found.entities}
     for edge in found.relationships:
         yield styled(
             ("    ", ""),
             (names[edge.source], "cyan"),
-            (f"  {edge.type} -> ", ""),
+            (f"  {shown(edge.type)} -> ", ""),
             (names[edge.target], "cyan"),
             (f"  {edge.strength}", "dim"),
         )

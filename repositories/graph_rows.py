@@ -13,7 +13,7 @@ from datastore import Text, TextArray, each
 from datastore.errors import InvalidValueError, NotFoundError
 from datastore.folding import fold
 from datastore.types import INT64, check_text
-from repositories.base import INT32, Session, whole
+from repositories.base import INT32, MOST_NAME, Session, key, whole
 from repositories.grams import grams
 from repositories.records import Entity, Relationship
 from repositories.tables import kg_entities, kg_relationships
@@ -105,24 +105,44 @@ def entity_of(row: Mapping[Any, Any]) -> Entity:
 
 def entity_row(namespace: str, entity: Entity, moment: datetime) -> dict[str, Any]:
     """Return the row of an entity that is seen at `moment`, unless it says when."""
+    record("entity", entity, Entity)
     return {
         "namespace": namespace,
-        "entity_id": check_text(entity.id),
-        "name": check_text(entity.name),
-        "type": entity.type,
+        "entity_id": key("entity id", entity.id),
+        "name": key("name", entity.name, MOST_NAME),
+        "type": key("type", entity.type),
         "description": entity.description,
         "mention_count": whole("mention_count", entity.mention_count, 0, INT64[-1]),
-        "first_seen": entity.first_seen or entity.last_seen or moment,
-        "last_seen": entity.last_seen or moment,
+        **_seen(entity, moment),
     }
+
+
+def _seen(entity: Entity, moment: datetime) -> dict[str, datetime]:
+    first = entity.first_seen or entity.last_seen or moment
+    try:
+        last = entity.last_seen or max(first, moment)
+        is_reversed = last < first
+    except TypeError:
+        raise InvalidValueError(
+            "first_seen, last_seen: expected moments with a time zone"
+        ) from None
+    if is_reversed:
+        raise InvalidValueError("last_seen: expected no moment before first_seen")
+    return {"first_seen": first, "last_seen": last}
+
+
+def record(what: str, value: object, kind: type[Any]) -> None:
+    """Raise `InvalidValueError` for what is no record of a kind."""
+    if not isinstance(value, kind):
+        raise InvalidValueError(f"{what}: expected {kind.__name__}, got {type(value).__name__}")
 
 
 def name_row(namespace: str, entity_id: str, name: str, moment: datetime) -> dict[str, Any]:
     """Return the row of a name that an entity goes by."""
-    normalized = fold(check_text(name))
+    normalized = fold(key("name", name, MOST_NAME))
     return {
         "namespace": namespace,
-        "entity_id": entity_id,
+        "entity_id": key("entity id", entity_id),
         "name": name,
         "normalized_name": normalized,
         "grams": grams(normalized),
@@ -132,14 +152,15 @@ def name_row(namespace: str, entity_id: str, name: str, moment: datetime) -> dic
 
 def edge_row(namespace: str, edge: Relationship) -> dict[str, Any]:
     """Return the row of a relationship."""
+    record("relationship", edge, Relationship)
     return {
         "namespace": namespace,
-        "relationship_id": derived_id(edge) if edge.id is None else edge.id,
-        "source_entity_id": edge.source,
-        "target_entity_id": edge.target,
-        "type": edge.type,
+        "relationship_id": derived_id(edge) if edge.id is None else key("id", edge.id),
+        "source_entity_id": key("source", edge.source),
+        "target_entity_id": key("target", edge.target),
+        "type": key("type", edge.type),
         "description": edge.description,
-        "keywords": edge.keywords,
+        "keywords": texts(edge.keywords),
         "strength": whole("strength", edge.strength, INT32[0], INT32[-1]),
     }
 
@@ -147,12 +168,21 @@ def edge_row(namespace: str, edge: Relationship) -> dict[str, Any]:
 def derived_id(edge: Relationship) -> str:
     """Return the id of a relationship that was given none."""
     # No text holds a NUL, so no two relationships are written alike.
-    key = "\0".join(map(check_text, (edge.source, edge.target, edge.type)))
-    return sha256(key.encode()).hexdigest()[:32]
+    ends = "\0".join(map(check_text, (edge.source, edge.target, edge.type)))
+    return sha256(ends.encode()).hexdigest()[:32]
+
+
+def records(what: str, values: Iterable[Any]) -> Iterable[Any]:
+    """Return what was given; raise `InvalidValueError` for what cannot be iterated over."""
+    if isinstance(values, Iterable):
+        return values
+    raise InvalidValueError(f"{what}: expected several, got {type(values).__name__}")
 
 
 def texts(values: Iterable[str]) -> Sequence[str]:
-    """Return a list; raise `InvalidValueError` for a single text, which is none."""
+    """Return a list; raise `InvalidValueError` for a single text, or what is no list of them."""
     if isinstance(values, str):
         raise InvalidValueError("expected a list of texts, got a single one")
-    return list(values)
+    if not isinstance(values, Iterable):
+        raise InvalidValueError(f"expected a list of texts, got {type(values).__name__}")
+    return [check_text(value) for value in values]

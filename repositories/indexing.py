@@ -19,6 +19,7 @@ from repositories.chunking import chunk_text
 from repositories.chunks import WITH_EMBEDDINGS, ChunkRepository, content_hash
 from repositories.embedder_choice import EmbedderChoice
 from repositories.embedders import Embedder
+from repositories.embedding import Refusals
 from repositories.files import (
     find_files,
     has_gone,
@@ -82,8 +83,8 @@ class IndexReport:
 class Indexing:
     """One run over a file or a folder.
 
-    An embedder that fails is not asked again in this run: the texts are stored without embeddings,
-    which the next run makes.
+    An embedder that fails, or refuses several texts in a row, is not asked again in this run: texts
+    are stored without embeddings, which the next run makes.
     """
 
     def __init__(self, store: Datastore, namespace: str, embedders: EmbedderChoice) -> None:
@@ -91,13 +92,15 @@ class Indexing:
         self.namespace = namespace
         self.embedders = embedders
         self.failure: EmbeddingError | None = None
+        self.refusals = Refusals()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the run as a whole."""
-        if self.failure is None:
+        trouble = self.failure or self.refusals.last
+        if trouble is None:
             return ()
-        return (f"{self.failure}; what it left is found by text alone until it is indexed again",)
+        return (f"{trouble}; what it left is found by text alone until it is indexed again",)
 
     def run(self, start: Path) -> Iterator[FileReport]:
         """Index a normalised path, a transaction for each file; see `MemoryManager.index`."""
@@ -149,7 +152,7 @@ class Indexing:
                 return FileReport(path, "unchanged", count)
         fresh, reason = self._with_embeddings(chunk_text(path, text), path, embedder)
         self.store.run(self._replace, record, fresh, embedder)
-        if is_same and reason is not None:
+        if is_same:  # whether or not it has got embeddings now
             return FileReport(path, "unchanged", len(fresh), reason)
         return FileReport(path, "added" if known is None else "changed", len(fresh), reason)
 
@@ -199,26 +202,22 @@ class Indexing:
     def _with_embeddings(
         self, fresh: Sequence[Chunk], path: str, embedder: Embedder | None
     ) -> tuple[Sequence[Chunk], str | None]:
-        """Embed what has no embedding yet; where that fails return why, and all as it is."""
+        """Embed what has no embedding yet; where that fails for some, say why."""
         if embedder is None:
             return fresh, None
         present = ChunkRepository(self.store, self.namespace).by_path(path)
         known = {chunk.content for chunk in present if chunk.embedding is not None}
         wanted = [chunk.content for chunk in fresh if chunk.content not in known]
         vectors = self._embed(embedder, wanted)
-        if vectors is None:
-            return fresh, f"not embedded: {self.failure}"
-        remaining = iter(vectors)
-        return [
-            chunk if chunk.content in known else replace(chunk, embedding=next(remaining))
-            for chunk in fresh
-        ], None
+        embedded = [replace(chunk, embedding=vectors.get(chunk.content)) for chunk in fresh]
+        is_whole = all(text in vectors for text in wanted)
+        return embedded, None if is_whole else f"not embedded: {self.failure or self.refusals.last}"
 
-    def _embed(self, embedder: Embedder, texts: Sequence[str]) -> list[FloatVector] | None:
-        if not texts:
-            return []
+    def _embed(self, embedder: Embedder, texts: Sequence[str]) -> dict[str, FloatVector]:
+        if self.failure:
+            return {}
         try:
-            return None if self.failure else self.embedders.embed(embedder, texts)
+            return self.refusals.embed(partial(self.embedders.embed, embedder), texts)
         except EmbeddingError as error:
             self.failure = error
-            return None
+            return {}

@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 #: Rounds of moving, and so many pairs of nodes in all of them together: a second or two.
 ROUNDS, PAIRS = 300, 30_000_000
+#: With more nodes than that they stay on their circles: no eye follows what forces would do.
+MOST_MOVED = 2_000
+#: Nodes whose distances from all others are in memory at a time.
+BLOCK = 256
 #: The distance that two connected nodes settle at, in the unit of the result.
 SPACING = 110.0
 
@@ -18,11 +22,11 @@ def positions(depths: Sequence[int], edges: Sequence[tuple[int, int]]) -> NDArra
 
     By forces (Fruchterman and Reingold, "Graph Drawing by Force-directed Placement", 1991): nodes
     repel each other and edges pull, less far from round to round. They begin on circles, one for
-    each depth.
+    each depth, and very many stay there.
     """
-    places = _circles(depths)
-    count = len(places)
-    if count < 2:
+    count = len(depths)
+    places = _circles(depths, _radii(depths, crowded=count > MOST_MOVED))
+    if not 2 <= count <= MOST_MOVED:
         return places
     ends = np.array(sorted({(min(e), max(e)) for e in edges if e[0] != e[1]}), dtype=int)
     rounds = max(20, min(ROUNDS, PAIRS // count**2))
@@ -35,7 +39,19 @@ def positions(depths: Sequence[int], edges: Sequence[tuple[int, int]]) -> NDArra
     return centred
 
 
-def _circles(depths: Sequence[int]) -> NDArray[np.float64]:
+def _radii(depths: Sequence[int], *, crowded: bool) -> NDArray[np.float64]:
+    """Return the radius of each circle; where nodes stay on them there is room for all."""
+    numbers = np.bincount(np.asarray(depths, dtype=int))
+    if not crowded:
+        return SPACING * np.arange(len(numbers), dtype=float)
+    radii = np.zeros(len(numbers))
+    for depth, number in enumerate(numbers):
+        inner = radii[depth - 1] + SPACING if depth else 0.0
+        radii[depth] = max(inner, (number - 1) * SPACING / 4 / (2 * np.pi))
+    return radii
+
+
+def _circles(depths: Sequence[int], radii: NDArray[np.float64]) -> NDArray[np.float64]:
     total, turn = np.bincount(np.asarray(depths, dtype=int)), np.zeros(len(depths))
     seen = np.zeros(len(total))
     for number, depth in enumerate(depths):
@@ -43,12 +59,17 @@ def _circles(depths: Sequence[int]) -> NDArray[np.float64]:
         seen[depth] += 1
     # Another angle for each circle, so that none stands behind another one.
     angle = 2 * np.pi * turn + np.asarray(depths) * 0.7
-    radius = SPACING * np.asarray(depths, dtype=float)
+    radius = radii[np.asarray(depths, dtype=int)]
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
 
 
 def _repulsion(places: NDArray[np.float64]) -> NDArray[np.float64]:
-    apart = places[:, None, :] - places[None, :, :]
+    blocks = (places[start : start + BLOCK] for start in range(0, len(places), BLOCK))
+    return np.concatenate([_repelled(block, places) for block in blocks])
+
+
+def _repelled(block: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
+    apart = block[:, None, :] - places[None, :, :]
     square = (apart**2).sum(axis=2).clip(1.0)
     force: NDArray[np.float64] = (apart * (SPACING**2 / square)[:, :, None]).sum(axis=1)
     return force

@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from datastore import Datastore, SearchResult, Text, Transaction, each
 from datastore.errors import EmbeddingError, NotFoundError
 from datastore.snippets import Marks
-from datastore.sql import CANDIDATE_POOL, Filter
+from datastore.sql import CANDIDATE_POOL, Filter, whole_limit
 from datastore.types import FloatVector
-from repositories.base import DEFAULT_NAMESPACE, is_text, whole
+from repositories.base import DEFAULT_NAMESPACE, is_text, text, whole
 from repositories.chunks import WITH_EMBEDDINGS, ChunkRepository
 from repositories.embedder_choice import EmbedderChoice
 from repositories.embedders import AnyEmbedder, Embedder
 from repositories.embedding_cache import forget_texts
-from repositories.files import find_files, is_below, normalized, prefix_of, root_of
+from repositories.files import find_files, is_below, normalized, prefix_of, root_of, shown
 from repositories.graph_search import GraphSearch, fused
 from repositories.indexing import FileReport, Indexing, IndexReport
 from repositories.records import Chunk
@@ -124,7 +124,7 @@ class MemoryManager:
         content keep their ids and embeddings. Files that have gone are removed, and so are the
         chunks of one that is no text any more; what cannot be read keeps its chunks, and so does
         everything below a folder that cannot be read. Raises `NotFoundError` for a path where
-        nothing is, nor was when it was indexed.
+        nothing is, nor was when it was indexed, `InvalidValueError` for an empty one.
 
         Where the embedder fails, texts are stored without embeddings, the report says so, and the
         next call makes them. Vectors of another model than the store's raise
@@ -165,8 +165,14 @@ class MemoryManager:
         found it. `path` is a prefix that files begin with; with `marks` hits have a `snippet`.
         """
         most = whole("graph_max_chunks", graph_max_chunks, 0)
-        below = None if path is None else chunks.c.path.startswith(path, autoescape=True)
-        request = _Request(query, limit, most if use_graph else 0, query_embedding, below, marks)
+        request = _Request(
+            text("query", query),
+            whole_limit("limit", limit),
+            most if use_graph else 0,
+            query_embedding,
+            None if path is None else _below_prefix(path),
+            marks,
+        )
         if query_embedding is not None:
             return self._search(request, query_embedding, self.embedders.first, ())
         return self.embedders.using(partial(self._embed_and_search, request))
@@ -176,12 +182,12 @@ class MemoryManager:
 
         Chunks that were stored under such a path go too, whoever stored them, with their
         embeddings, also the cached ones, and their mentions: all in one transaction. Raises
-        `NotFoundError` where nothing is known of the path.
+        `NotFoundError` where nothing is known of the path, `InvalidValueError` for an empty one.
         """
         start = normalized(path)
         reports = self.store.run(self._forget, start)
         if not reports:
-            raise NotFoundError(f"nothing is known of {start}")
+            raise NotFoundError(f"nothing is known of {shown(start)}")
         return IndexReport(tuple(reports))
 
     def stats(self) -> MemoryStats:
@@ -257,6 +263,10 @@ class MemoryManager:
         rows = transaction.query(sa.union(indexed, stored))
         paths = sorted(row["path"] for row in rows)
         return [path for path in paths if path == start.as_posix() or is_below(path, start)]
+
+
+def _below_prefix(path: str) -> sa.ColumnElement[bool]:
+    return chunks.c.path.startswith(text("path", path), autoescape=True)
 
 
 def _below(table: sa.Table, namespace: str, start: Path) -> sa.Select[Any]:

@@ -14,9 +14,10 @@ from typing import Any, Literal, TypeAlias
 import sqlalchemy as sa
 
 from datastore import SearchHit, SearchResult, Text, Transaction, upsert
+from datastore.errors import InvalidValueError
 from datastore.folding import fold
 from datastore.sql import CANDIDATE_POOL, matching
-from repositories.base import Session, is_text, now
+from repositories.base import INT32, Session, is_text, now
 from repositories.grams import grams, likeness
 from repositories.graph_rows import BY_WEIGHT, NAMESPACE, listed, name_row, read_entities
 from repositories.records import Entity
@@ -42,6 +43,8 @@ LEAST_LIKENESS = 0.5
 
 #: So many names that begin as the given one are looked at; the beginning of more is too short.
 LONGEST_LIST = 1_000
+#: Entities that are looked at for each one that is asked for.
+PER_HIT = 2
 
 _entity = kg_entities.c
 _name = kg_entity_names.c
@@ -49,31 +52,50 @@ _embedding = kg_name_embeddings.c
 _MINE = _name.namespace == NAMESPACE
 _FOLDED = sa.bindparam("folded", type_=Text())
 _SPELLING = (_name.entity_id, _name.name, _name.normalized_name)
+_OWNER = sa.and_(_entity.namespace == NAMESPACE, _entity.entity_id == _name.entity_id)
+_POOL = sa.bindparam("pool", type_=sa.Integer())
+_TOO_SHORT = "more names begin so than were looked at; a longer beginning finds the others"
 #: Behind every text that begins with another one.
 _END = "\U0010ffff"
 
-# The same names come first in the order of the index, and then those that begin so.
-_begun = (
-    sa.select(_name.rid, *_SPELLING)
-    .where(_MINE, _name.normalized_name.between(_FOLDED, sa.bindparam("end", type_=Text())))
-    .order_by(_name.normalized_name, _name.rid)
-    .limit(LONGEST_LIST)
-    .subquery("begun")
+# By its folded form, which is what the index holds; no entity has a name twice.
+_SAME = (
+    sa.select(*_SPELLING)
+    .join(kg_entities, _OWNER)
+    .where(_MINE, _name.normalized_name == _FOLDED)
+    .where(_name.name == sa.bindparam("name", type_=Text()))
+    .order_by(*BY_WEIGHT)
+    .limit(_POOL)
 )
-_BEGINNING = (
-    sa.select(*(_begun.c[column.name] for column in _SPELLING))
-    .join(kg_entities, _entity.entity_id == _begun.c.entity_id)
-    .where(_entity.namespace == NAMESPACE)
-    .order_by(sa.func.length(_begun.c.normalized_name), *BY_WEIGHT, _begun.c.rid)
-    .limit(CANDIDATE_POOL)
-)
-# Names without a letter or a digit all fold to nothing: of those, only the very same one is meant.
-_SIGNS = sa.select(*_SPELLING).where(
-    _MINE, _name.normalized_name == "", _name.name == sa.bindparam("name", type_=Text())
-)
-_pieces = matching(
-    kg_name_pieces, sa.bindparam("grams"), sa.bindparam("pool", type_=sa.Integer()), filter=_MINE
-)
+
+
+def _beginning() -> sa.Select[Any]:
+    """Select the shortest name of each entity that has names that begin so, the best entities."""
+    # Those that are the same come first in the order of the index.
+    begun = (
+        sa.select(_name.rid, *_SPELLING)
+        .where(_MINE, _name.normalized_name.between(_FOLDED, sa.bindparam("end", type_=Text())))
+        .order_by(_name.normalized_name, _name.rid)
+        .limit(sa.bindparam("longest", type_=sa.Integer()))
+        .subquery("begun")
+    )
+    length = sa.func.length(begun.c.normalized_name)
+    place = sa.func.row_number().over(
+        partition_by=begun.c.entity_id, order_by=(length, begun.c.rid)
+    )
+    listed = sa.func.count().over()
+    ranked = sa.select(begun, place.label("place"), listed.label("listed")).subquery("ranked")
+    return (
+        sa.select(*(ranked.c[column.name] for column in _SPELLING), ranked.c.listed)
+        .join(kg_entities, _entity.entity_id == ranked.c.entity_id)
+        .where(_entity.namespace == NAMESPACE, ranked.c.place == 1)
+        .order_by(sa.func.length(ranked.c.normalized_name), *BY_WEIGHT)
+        .limit(_POOL)
+    )
+
+
+_BEGINNING = _beginning()
+_pieces = matching(kg_name_pieces, sa.bindparam("grams"), _POOL, filter=_MINE)
 _LIKE = sa.select(*_SPELLING).join(_pieces, _pieces.c.rid == _name.rid).order_by(_pieces.c.rank)
 
 ADD_NAME = upsert(kg_entity_names, key=[_name.namespace, _name.entity_id, _name.name])
@@ -89,11 +111,15 @@ _UNEMBEDDED = (
         kg_name_embeddings,
         sa.and_(_embedding.name == _name.rid, _embedding.model == sa.bindparam("model")),
     )
-    .where(_MINE, _embedding.name.is_(None))
+    .where(_MINE, _name.name != "", _embedding.name.is_(None))
     .order_by(_name.name)
     .limit(sa.bindparam("limit", type_=sa.Integer()))
 )
-_NAMED = sa.select(_name.rid, _name.name).where(_MINE, _name.name.in_(listed("names")))
+_NAMED = (
+    sa.select(_name.rid, _name.name)
+    .where(_MINE, _name.name.in_(listed("names")))
+    .order_by(_name.rid)
+)
 _PUT_EMBEDDING = upsert(kg_name_embeddings, update=[_embedding.embedding])
 
 
@@ -116,13 +142,13 @@ def find_entities(
     min_score: float,
 ) -> SearchResult[Entity]:
     """Rank the entities that a name may mean; a snapshot makes one answer of the statements."""
-    evidence = _by_spelling(session, namespace, name, limit) if is_text(name) else []
-    how = SearchResult[Any]((), "exact", (kg_name_pieces.name,))
+    evidence, notes = _by_spelling(session, namespace, name, limit)
+    how = SearchResult[Any]((), "exact", (kg_name_pieces.name,), notes)
     if embedding is not None:
         query = checked_query(session, embedding, claim)
         near = _by_meaning(session, namespace, query, limit)
         evidence += _meant(near, query.metric)
-        how = replace(near, indexes=how.indexes + near.indexes)
+        how = replace(near, indexes=how.indexes + near.indexes, notes=notes + near.notes)
     scores, reasons = _fused(evidence)
     entities = read_entities(session, namespace, scores)
     hits = [
@@ -134,16 +160,29 @@ def find_entities(
     return SearchResult(tuple(hits[:limit]), how.method, how.indexes, how.notes)
 
 
-def _by_spelling(session: Session, namespace: str, name: str, limit: int) -> list[_Evidence]:
-    folded = fold(name)
-    params = {"namespace": namespace, "name": name, "folded": folded}
-    if not folded:
-        return _spelling(session.query(_SIGNS, params), name, folded)
-    found = _spelling(session.query(_BEGINNING, {**params, "end": folded + _END}), name, folded)
-    if len({evidence.entity_id for evidence in found}) >= limit:
-        return found
-    pieces = {**params, "grams": grams(folded), "pool": CANDIDATE_POOL}
-    return found + _spelling(session.query(_LIKE, pieces), name, folded)
+def _by_spelling(
+    session: Session, namespace: str, name: str, limit: int
+) -> tuple[list[_Evidence], tuple[str, ...]]:
+    """Return what names say, and what is to be known of those that were not looked at."""
+    if not is_text(name):
+        return [], ()
+    folded, pool = fold(name), _pool(limit)
+    params = {"namespace": namespace, "name": name, "folded": folded, "pool": pool}
+    found = _spelling(session.query(_SAME, params), name, folded)
+    if not folded:  # all names without a letter or a digit fold to that: the very same is meant
+        return found, ()
+    longest = max(LONGEST_LIST, pool) + 1
+    begun = session.query(_BEGINNING, {**params, "end": folded + _END, "longest": longest})
+    notes = (_TOO_SHORT,) if begun and begun[0]["listed"] == longest else ()
+    found += _spelling(begun, name, folded)
+    if len({evidence.entity_id for evidence in found}) < limit:
+        found += _spelling(session.query(_LIKE, {**params, "grams": grams(folded)}), name, folded)
+    return found, notes
+
+
+def _pool(limit: int) -> int:
+    """Return how many entities, or names, are looked at for so many hits."""
+    return min(max(CANDIDATE_POOL, PER_HIT * limit), INT32[-1] - 1)
 
 
 def _spelling(rows: Iterable[Mapping[Any, Any]], name: str, folded: str) -> list[_Evidence]:
@@ -173,8 +212,7 @@ def _by_meaning(
         kg_entity_names,
         "embedding",
         query.vector,
-        # Several names of one entity may be near.
-        limit=max(CANDIDATE_POOL, 2 * limit),
+        limit=_pool(limit),  # several names of one entity may be near
         filter=_MINE,
         params={"namespace": namespace},
         model=query.model,
@@ -183,15 +221,13 @@ def _by_meaning(
 
 
 def _meant(near: Iterable[SearchHit[Mapping[str, Any]]], metric: str) -> list[_Evidence]:
+    weighed = ((hit.row["entity_id"], MEANING * _nearness(hit, metric)) for hit in near)
+    return [_Evidence(id_, "embedding", weight) for id_, weight in weighed if weight > 0]
+
+
+def _nearness(hit: SearchHit[Any], metric: str) -> float:
     # By the scores of the other metrics, what has nothing to do with the name stands at a half.
-    return [
-        _Evidence(
-            hit.row["entity_id"],
-            "embedding",
-            MEANING * (hit.score if metric == "l2" else max(0.0, 2 * hit.score - 1)),
-        )
-        for hit in near
-    ]
+    return hit.score if metric == "l2" else 2 * hit.score - 1
 
 
 def _fused(evidence: Sequence[_Evidence]) -> tuple[dict[str, float], dict[str, tuple[str, ...]]]:
@@ -216,7 +252,8 @@ def _fused(evidence: Sequence[_Evidence]) -> tuple[dict[str, float], dict[str, t
 def add_names(session: Session, namespace: str, entity_id: str, names: Sequence[str]) -> int:
     """Add names that an entity goes by as well; return how many it had not."""
     moment = now()
-    rows = [name_row(namespace, entity_id, name, moment) for name in names]
+    # In one order, lest two writers wait for each other.
+    rows = [name_row(namespace, entity_id, name, moment) for name in sorted(names)]
     return session.execute(ADD_NAME, rows).changes
 
 
@@ -236,11 +273,16 @@ def embed_names(
     session: Transaction, namespace: str, embeddings: Mapping[str, Any], claim: Claim
 ) -> int:
     """Store the embeddings of names, whoever goes by them; return of how many rows."""
+    if not isinstance(embeddings, Mapping):
+        raise InvalidValueError(f"embeddings: expected a mapping, got {type(embeddings).__name__}")
     names = list(embeddings)
+    found = session.query(_NAMED, {"namespace": namespace, "names": names})
+    if not found:  # vectors of names that nobody has are none of the store's
+        return 0
     checked = check_vectors(session, list(embeddings.values()), claim)
     vectors = dict(zip(names, checked, strict=True))
     rows = [
         {"name": row["rid"], "model": claim.model, "embedding": vectors[row["name"]]}
-        for row in session.query(_NAMED, {"namespace": namespace, "names": names})
+        for row in found
     ]
     return session.execute(_PUT_EMBEDDING, rows).changes

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from repositories.records import Neighborhood
 
-#: What Mermaid reads as itself within quotation marks; all else is written by its number.
-_PLAIN = re.compile(r"[^\w .,:;'()/+-]")
+#: What Mermaid reads as itself within quotation marks; all else is written by its number. It takes
+#: Markdown for lists and emphasis, and addresses for links.
+_PLAIN = re.compile(r"[^\w ,;'()]|_")
 _ACTING = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

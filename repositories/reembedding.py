@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -17,16 +18,17 @@ import sqlalchemy as sa
 from datastore import Datastore, Text, Transaction, upsert
 from datastore.errors import InvalidValueError
 from datastore.types import INT64, FloatVector
-from repositories.base import Session
+from repositories.base import Session, key
 from repositories.embedders import EMBED_BATCH, AnyEmbedder, Embedder, as_embedder, embed
+from repositories.embedding import Refusals, embed_for
 from repositories.embedding_cache import EmbeddingCache, drop_model
 from repositories.spaces import (
     Claim,
     activate,
-    active_space,
     check_beside,
     claim_of,
     compare,
+    is_in_use,
     lock_spaces,
     recorded_spaces,
     remove_space,
@@ -53,7 +55,8 @@ class ReembedProgress:
 class ReembedReport:
     """What came of it. `previous` is the model that searches used before, if there was one.
 
-    `embedded` counts the vectors that this run wrote, `dropped` those of other models it removed.
+    `embedded` counts the vectors that this run wrote, `dropped` those of other models it removed,
+    `refused` the texts that the embedder would not take: they are found without it alone.
     """
 
     model: str
@@ -61,6 +64,7 @@ class ReembedReport:
     previous: str | None
     embedded: int
     dropped: int
+    refused: int = 0
 
 
 class _Texts:
@@ -75,7 +79,9 @@ class _Texts:
         columns = (rid, text.label("text"), proof.label("proof"))
         self.missing = (
             sa.select(*columns)
-            .where(rid > sa.bindparam("after"), rid <= sa.bindparam("upto"), ~has_vector)
+            .where(
+                rid > sa.bindparam("after"), rid <= sa.bindparam("upto"), text != "", ~has_vector
+            )
             .order_by(rid)
             .limit(sa.bindparam("size"))
         )
@@ -89,7 +95,7 @@ class _Texts:
         self.put = upsert(table)
         self.key = key.name
         self.last = sa.select(sa.func.coalesce(sa.func.max(rid), -1).label("n"))
-        self.count = sa.select(sa.func.count().label("n")).select_from(text.table)
+        self.count = sa.select(sa.func.count().label("n")).where(text != "")
         self.embedded = sa.select(sa.func.count().label("n")).where(table.c.model == model)
         of_model = sa.select(key).where(table.c.model == model)
         first = of_model.where(key > sa.bindparam("after")).order_by(key)
@@ -125,7 +131,8 @@ def reembed(
     all other models at the end; without it a later call may go back to one of them cheaply.
 
     Raises `InvalidValueError` for an embedder without a model, `EmbeddingMismatchError` where the
-    model is known with other dimensions, `EmbeddingError` where it fails.
+    model is known with other dimensions, `EmbeddingError` where it fails. A text that it refuses is
+    left without a vector, as is one that is empty.
     """
     return _Reembedding(store, as_embedder(embedder), progress).run(drop_old)
 
@@ -137,8 +144,9 @@ class _Reembedding:
         embedder: Embedder,
         progress: Callable[[ReembedProgress], None] | None,
     ) -> None:
-        if embedder.model is None:
+        if not embedder.model:
             raise InvalidValueError("reembed: expected an embedder that names its model")
+        key("model", embedder.model)
         self.store = store
         self.embedder = embedder
         self.model = embedder.model
@@ -148,7 +156,8 @@ class _Reembedding:
             metric=claim_of(store.settings).metric,
             claimant="the embedder gives",
         )
-        self.cache = EmbeddingCache(store)
+        self._embed = partial(EmbeddingCache(store).embed, self.embedder)
+        self.refusals = Refusals()
         self.progress = progress
         self.made = 0
 
@@ -160,9 +169,13 @@ class _Reembedding:
         self.store.optimize()  # what the first searches of the new model need
         self._switch()
         dropped = self._drop_others() if drop_old else 0
-        space = active_space(self.store)
-        dimensions = None if space is None else space.dimensions
-        return ReembedReport(self.model, dimensions, previous, self.made, dropped)
+        refused = len(self.refusals.texts)
+        return ReembedReport(self.model, self._dimensions(), previous, self.made, dropped, refused)
+
+    def _dimensions(self) -> int | None:
+        """Return the length of this model's vectors, whichever searches use by now."""
+        spaces = recorded_spaces(self.store)
+        return next((each.dimensions for each in spaces if each.model == self.model), None)
 
     def _fill(self) -> None:
         """Embed what has no vector of the new model yet."""
@@ -171,7 +184,7 @@ class _Reembedding:
         for kind in _KINDS:
             after, upto = -1, self._number(kind.last)  # what comes meanwhile is for the next time
             while rows := self._missing(self.store, kind, after, upto):
-                vectors = self.cache.embed(self.embedder, [row["text"] for row in rows])
+                vectors = self.refusals.embed(self._embed, [row["text"] for row in rows])
                 count = self.store.run(self._write, kind, rows, vectors)
                 after = rows[-1]["rid"]
                 self.made += count
@@ -191,15 +204,15 @@ class _Reembedding:
         transaction: Transaction,
         kind: _Texts,
         rows: Sequence[Row],
-        vectors: Sequence[FloatVector],
+        vectors: Mapping[str, FloatVector],
     ) -> int:
         """Write the vectors of those rows that are still what was embedded; return how many."""
         found = transaction.query(kind.present, {"rids": [row["rid"] for row in rows]})
         present = {row["rid"]: row["proof"] for row in found}
         kept = {
-            row["rid"]: vector
-            for row, vector in zip(rows, vectors, strict=True)
-            if present.get(row["rid"]) == row["proof"]
+            row["rid"]: vectors[row["text"]]
+            for row in rows
+            if row["text"] in vectors and present.get(row["rid"]) == row["proof"]
         }
         if kept:
             check_beside(transaction, list(kept.values()), self.claim)
@@ -232,12 +245,15 @@ class _Reembedding:
             after = -1
             (last,) = transaction.query(kind.last)
             while rows := self._missing(transaction, kind, after, last["n"]):
+                after = rows[-1]["rid"]
+                if all(row["text"] in self.refusals.texts for row in rows):
+                    continue
                 if not finish:
                     return False
                 # Past the cache, which would be written to by a transaction of its own.
-                vectors = embed(self.embedder, [row["text"] for row in rows])
+                at_once = partial(embed_for, transaction, self.embedder)
+                vectors = self.refusals.embed(at_once, [row["text"] for row in rows])
                 self._write(transaction, kind, rows, vectors)
-                after = rows[-1]["rid"]
         activate(transaction, self.model)
         return True
 
@@ -252,13 +268,21 @@ class _Reembedding:
     def _drop(self, kind: _Texts, model: str) -> int:
         """Delete the vectors of a model in many small transactions; return how many."""
         dropped, after = 0, -1
-        bound = {"of_model": model, "size": DROP_BATCH}
-        while rows := self.store.query(kind.page, {**bound, "after": after}):
-            upto = rows[-1][kind.key]
-            page = {"of_model": model, "after": after, "upto": upto}
-            dropped += self.store.execute(kind.drop, page).changes
-            after = upto
+        while page := self.store.run(_drop_page, kind, model, after):
+            dropped += len(page)
+            after = page[-1]
         return dropped
+
+
+def _drop_page(transaction: Transaction, kind: _Texts, model: str, after: int) -> list[int]:
+    """Delete some vectors and return whose they were; none of a model that is in use again."""
+    if is_in_use(transaction, model):
+        return []
+    bound = {"of_model": model, "after": after}
+    page = [row[kind.key] for row in transaction.query(kind.page, {**bound, "size": DROP_BATCH})]
+    if page:
+        transaction.execute(kind.drop, {**bound, "upto": page[-1]})
+    return page
 
 
 def _remove(transaction: Transaction, model: str) -> int:

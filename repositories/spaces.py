@@ -185,8 +185,7 @@ def check_beside(
     elif active is None:
         space = _found(transaction, claim, vectors)
     else:
-        space = _described(replace(claim, metric=active.metric), vectors, active=False)
-        _register(transaction, space)
+        space = _beside(transaction, replace(claim, metric=active.metric), vectors)
     _check_fit(transaction, space, vectors, claim)
     return space
 
@@ -194,6 +193,12 @@ def check_beside(
 def lock_spaces(transaction: Transaction) -> list[EmbeddingSpace]:
     """Return the spaces once nobody is writing vectors, and hold writers off until the end."""
     return [EmbeddingSpace(**row) for row in transaction.query(_LOCKED)]
+
+
+def is_in_use(transaction: Transaction, model: str) -> bool:
+    """Tell whether searches use a model, which until the end of the transaction stays so."""
+    active = _active(_shared(transaction))
+    return active is not None and active.model == model
 
 
 def activate(transaction: Transaction, model: str) -> None:
@@ -247,6 +252,19 @@ def _found(
         _register(transaction, space)
     except UniqueViolation:
         return compare(_active(_shared(transaction)), claim) or space
+    return space
+
+
+def _beside(
+    transaction: Transaction, claim: Claim, vectors: Sequence[FloatVector]
+) -> EmbeddingSpace:
+    """Record a further space, unless another process is first."""
+    space = _described(claim, vectors, active=False)
+    try:
+        _register(transaction, space)
+    except UniqueViolation:
+        known = (each for each in _shared(transaction) if each.model == claim.model)
+        return compare(next(known, None), claim) or space
     return space
 
 

@@ -6,7 +6,9 @@ bounded, none of it becomes SQL, and an error says what was wrong with it withou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -14,7 +16,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, validate_c
 
 from datastore import Datastore, SearchHit
 from datastore.errors import InvalidValueError
-from repositories.base import DEFAULT_NAMESPACE
+from repositories.base import DEFAULT_NAMESPACE, INT32, MOST_PATH
 from repositories.chunks import ChunkRepository
 from repositories.embedders import AnyEmbedder
 from repositories.graph import GraphRepository
@@ -23,8 +25,10 @@ from repositories.records import Chunk, Entity, Relationship
 
 #: Characters of a query, of an identifier, and of each content that a search gives back.
 MOST_QUERY, MOST_ID, MOST_CONTENT = 2_000, 500, 4_000
-#: Characters that `memory_get` gives back.
-MOST_TEXT = 100_000
+#: Characters of a text that `memory_get` gives back at a time; of an answer of another tool.
+MOST_TEXT, MOST_ANSWER = 100_000, 150_000
+#: Characters of an error about arguments.
+MOST_COMPLAINT = 500
 #: Hits of a search; hops and entities of a neighbourhood.
 MOST_HITS, MOST_HOPS, MOST_ENTITIES = 50, 4, 200
 #: Relationships of a neighbourhood: a few entities may have thousands among them.
@@ -35,6 +39,9 @@ Query: TypeAlias = Annotated[
 ]
 Identifier: TypeAlias = Annotated[
     str, Field(min_length=1, max_length=MOST_ID, description="An id that a search gave.")
+]
+Offset: TypeAlias = Annotated[
+    int, Field(ge=0, le=INT32[-1], description="How many characters to leave out.")
 ]
 Limit: TypeAlias = Annotated[int, Field(ge=1, le=MOST_HITS, description="How many hits, at most.")]
 Hops: TypeAlias = Annotated[int, Field(ge=1, le=MOST_HOPS, description="How far to walk.")]
@@ -66,24 +73,31 @@ class AgentTools:
     ) -> Document:
         """Search the memory for the pieces of text that answer a question, best first.
 
-        A long content is cut, and `memory_get` gives all of it.
+        A long content is cut, and `memory_get` gives all of it. `truncated` says that hits are left
+        out, since the answer would be too long.
         """
         found = self._memory.search(query, limit, use_graph=use_graph)
-        return {"hits": [_hit(hit) for hit in found], "notes": list(found.notes)}
+        room = _Room()
+        hits = room.take(_hit(hit) for hit in found)
+        return {"hits": hits, "notes": list(found.notes), "truncated": room.is_full}
 
-    def memory_get(self, id: Identifier) -> Document:
-        """Return one piece of text from the memory, whole, by the id that a search gave."""
-        return _chunk(self._chunks.get(id), MOST_TEXT)
+    def memory_get(self, id: Identifier, offset: Offset = 0) -> Document:
+        """Return one piece of text from the memory by the id that a search gave.
+
+        `truncated` says that it goes on: the next part begins at `offset` and the length of this
+        content.
+        """
+        return _chunk(self._chunks.get(id), MOST_TEXT, offset)
 
     def knowledge_search(self, name: Query, limit: Limit = 10) -> Document:
         """Find the entities of the knowledge graph that a name may mean, best first."""
         found = self._graph.find_entities(name, limit=limit)
-        return {
-            "entities": [
-                {**_entity(hit.row), "score": round(hit.score, 4), "reasons": list(hit.reasons)}
-                for hit in found
-            ]
-        }
+        room = _Room()
+        entities = room.take(
+            {**_entity(hit.row), "score": round(hit.score, 4), "reasons": list(hit.reasons)}
+            for hit in found
+        )
+        return {"entities": entities, "notes": list(found.notes), "truncated": room.is_full}
 
     def knowledge_neighborhood(
         self,
@@ -100,11 +114,11 @@ class AgentTools:
             entity_id, max_hops, direction=direction, max_nodes=max_entities
         )
         strongest = sorted(found.relationships, key=lambda each: -each.strength)
-        return {
-            "entities": [{**_entity(entity), "hops": hops} for entity, hops in found.entities],
-            "relationships": [_relationship(each) for each in strongest[:MOST_RELATIONSHIPS]],
-            "truncated": found.truncated or len(strongest) > MOST_RELATIONSHIPS,
-        }
+        room = _Room()
+        entities = room.take({**_entity(entity), "hops": hops} for entity, hops in found.entities)
+        related = room.take(_relationship(each) for each in strongest[:MOST_RELATIONSHIPS])
+        is_cut = found.truncated or room.is_full or len(strongest) > MOST_RELATIONSHIPS
+        return {"entities": entities, "relationships": related, "truncated": is_cut}
 
 
 @dataclass(frozen=True)
@@ -122,12 +136,20 @@ class Tool:
         Raises `InvalidValueError` for arguments that do not fit the schema, and what the memory
         raises, such as `NotFoundError`.
         """
-        if not all(isinstance(name, str) for name in arguments):
+        if not isinstance(arguments, Mapping) or not all(isinstance(n, str) for n in arguments):
             raise InvalidValueError(f"{self.name}: expected named arguments")
         try:
             return self._checked(**arguments)
         except ValidationError as error:
-            raise InvalidValueError(f"{self.name}: {'; '.join(_complaints(error))}") from None
+            told = "; ".join(dict.fromkeys(self._complaints(error)))[:MOST_COMPLAINT]
+            raise InvalidValueError(f"{self.name}: {told}") from None
+
+    def _complaints(self, error: ValidationError) -> Iterator[str]:
+        """Yield what is wrong, but no name that the caller made up: that is part of the input."""
+        known = self.parameters.get("properties", {})
+        for each in error.errors(include_input=False, include_url=False, include_context=False):
+            name = each["loc"][0] if each["loc"] else "arguments"
+            yield f"{name if name in known else 'arguments'}: {each['msg']}"
 
     @property
     def _checked(self) -> Callable[..., Document]:
@@ -156,11 +178,24 @@ def _tool(function: Callable[..., Document]) -> Tool:
     return Tool(function.__name__, description, adapter.json_schema(), function)
 
 
-def _complaints(error: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(map(str, each['loc'])) or 'arguments'}: {each['msg']}"
-        for each in error.errors(include_input=False, include_url=False, include_context=False)
-    ]
+class _Room:
+    """The characters that an answer has, as JSON; what comes once they are used up is left out."""
+
+    def __init__(self) -> None:
+        self._left = MOST_ANSWER
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something was left out."""
+        return self._left < 0
+
+    def take(self, documents: Iterable[Document]) -> list[Document]:
+        """Return the first ones, as many as there is room for."""
+        return list(itertools.takewhile(self._has_room, documents))
+
+    def _has_room(self, document: Document) -> bool:
+        self._left -= len(json.dumps(document, ensure_ascii=False))
+        return not self.is_full
 
 
 def _hit(hit: SearchHit[Chunk]) -> Document:
@@ -171,14 +206,14 @@ def _hit(hit: SearchHit[Chunk]) -> Document:
     }
 
 
-def _chunk(chunk: Chunk, most: int) -> Document:
+def _chunk(chunk: Chunk, most: int, offset: int = 0) -> Document:
     return {
         "id": chunk.id,
-        "path": chunk.path,
+        "path": chunk.path[:MOST_PATH],
         "start_line": chunk.start_line,
         "end_line": chunk.end_line,
-        "content": chunk.content[:most],
-        "truncated": len(chunk.content) > most,
+        "content": chunk.content[offset : offset + most],
+        "truncated": len(chunk.content) > offset + most,
     }
 
 
@@ -186,7 +221,7 @@ def _entity(entity: Entity) -> Document:
     return {
         "id": entity.id,
         "name": entity.name[:MOST_CONTENT],
-        "type": entity.type,
+        "type": entity.type[:MOST_ID],
         "description": entity.description and entity.description[:MOST_CONTENT],
     }
 
@@ -194,7 +229,7 @@ def _entity(entity: Entity) -> Document:
 def _relationship(relationship: Relationship) -> Document:
     return {
         "source": relationship.source,
-        "type": relationship.type,
+        "type": relationship.type[:MOST_ID],
         "target": relationship.target,
         "description": relationship.description and relationship.description[:MOST_CONTENT],
         "strength": relationship.strength,

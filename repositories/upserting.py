@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from datastore import Text, TextArray, Transaction, upsert
+from datastore.bulk import batches
 from datastore.sql import excluded
 from datastore.types import INT64, check_text
-from repositories.base import now
+from repositories.base import BATCH, now
 from repositories.graph_rows import (
     EDGE_COLUMNS,
     ENTITY_COLUMNS,
@@ -26,6 +26,8 @@ from repositories.graph_rows import (
     entity_of,
     entity_row,
     name_row,
+    record,
+    records,
     relationship_of,
     texts,
 )
@@ -91,21 +93,25 @@ def upsert_entity(transaction: Transaction, namespace: str, entity: Entity) -> E
     return entity_of(row)
 
 
-def upsert_entities(transaction: Transaction, namespace: str, entities: Sequence[Entity]) -> int:
+def upsert_entities(transaction: Transaction, namespace: str, entities: Iterable[Entity]) -> int:
     """Do so for several; return how many."""
-    moment: datetime = now()
+    moment = now()
+    rows = [entity_row(namespace, each, moment) for each in records("entities", entities)]
     # In one order, lest two writers wait for each other; it keeps that of the same id.
-    ordered = sorted(entities, key=lambda entity: entity.id)
-    transaction.execute(_PUT_ENTITY, [entity_row(namespace, each, moment) for each in ordered])
-    names = [name_row(namespace, each.id, each.name, moment) for each in ordered]
-    transaction.execute(ADD_NAME, names)
-    return len(ordered)
+    rows.sort(key=lambda row: row["entity_id"])
+    for batch in batches(rows, BATCH):
+        transaction.execute(_PUT_ENTITY, batch)
+    for batch in batches(rows, BATCH):
+        names = [name_row(namespace, row["entity_id"], row["name"], moment) for row in batch]
+        transaction.execute(ADD_NAME, names)
+    return len(rows)
 
 
 def upsert_relationship(
     transaction: Transaction, namespace: str, edge: Relationship
 ) -> Relationship:
     """Insert a relationship, or reinforce the one that is there."""
+    record("relationship", edge, Relationship)
     row = edge_row(namespace, replace(edge, keywords=united(edge.keywords)))
     found = relationship_of(transaction.query(_PUT_EDGE, row)[0])
     words = united(found.keywords, edge.keywords)
@@ -119,7 +125,12 @@ def upsert_relationships(
     transaction: Transaction, namespace: str, edges: Iterable[Relationship]
 ) -> int:
     """Do so for several; return how many."""
-    return len([upsert_relationship(transaction, namespace, edge) for edge in edges])
+    given = list(records("relationships", edges))
+    for edge in given:
+        edge_row(namespace, edge)  # none is written where one cannot be
+    for edge in sorted(given, key=lambda each: (each.source, each.target, each.type)):
+        upsert_relationship(transaction, namespace, edge)
+    return len(given)
 
 
 def united(*lists: Sequence[str]) -> tuple[str, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,7 +21,7 @@ from datastore import Datastore
 from datastore.errors import DatastoreError, InvalidValueError, NotFoundError
 from repositories import Chunk, ChunkRepository, Entity, GraphRepository, Relationship
 from repositories.mcp_server import build_server
-from repositories.tools import MOST_CONTENT, MOST_RELATIONSHIPS, Tool, tools
+from repositories.tools import MOST_ANSWER, MOST_CONTENT, MOST_RELATIONSHIPS, MOST_TEXT, Tool, tools
 
 
 @pytest.fixture
@@ -52,6 +54,33 @@ class TestCalls:
     def test_a_long_text_is_cut_and_says_so(self, memory: Datastore) -> None:
         (hit,) = named(memory)["memory_search"]({"query": "kettle"})["hits"]
         assert (len(hit["content"]), hit["truncated"]) == (MOST_CONTENT, True)
+
+    def test_a_text_of_any_length_is_read_in_parts(self, memory: Datastore) -> None:
+        get, content = named(memory)["memory_get"], "".join(str(n) for n in range(50_000))
+        ChunkRepository(memory).add(Chunk("endless", "endless.md", 1, 1, content))
+        parts, more = [""], True
+        while more:
+            part = get({"id": "endless", "offset": sum(map(len, parts))})
+            parts.append(part["content"])
+            more = part["truncated"]
+        assert ("".join(parts), max(map(len, parts))) == (content, MOST_TEXT)
+        assert get({"id": "endless", "offset": 10**6})["content"] == ""
+
+    def test_no_answer_is_too_long(self, memory: Datastore) -> None:
+        text, made = "kettle " * 1_000, named(memory)
+        ChunkRepository(memory).add_many(Chunk(f"c{n}", "c", 1, 1, text) for n in range(60))
+        graph = GraphRepository(memory)
+        graph.add_entities(Entity(f"e{n:02}", "Thing", "thing", text) for n in range(60))
+        graph.add_relationships(
+            Relationship("e00", f"e{n:02}", "to", description=text) for n in range(60)
+        )
+        for answer in (
+            made["memory_search"]({"query": "kettle", "limit": 50}),
+            made["knowledge_search"]({"name": "thing", "limit": 50}),
+            made["knowledge_neighborhood"]({"entity_id": "e00", "max_entities": 60}),
+        ):
+            assert answer["truncated"]
+            assert MOST_ANSWER / 2 < len(json.dumps(answer)) < MOST_ANSWER + 1_000
 
     def test_a_search_with_the_graph_says_what_led_to_a_hit(self, memory: Datastore) -> None:
         found = named(memory)["memory_search"]({"query": "green tea", "use_graph": True})
@@ -110,15 +139,21 @@ class TestArguments:
             {"query": "secret-word", "limit": "5"},
             {"query": "secret-word", "limit": True},
             {"query": "secret-word", "filter": "1 = 1"},
+            {"query": "x", "secret-word": 1},
+            {"query": "x", **{f"secret-word {n}": n for n in range(1_000)}},
+            None,
+            [],
+            "secret-word",
         ],
         ids=lambda arguments: repr(arguments)[:30],
     )
     def test_what_does_not_fit_is_refused_and_not_repeated(
-        self, memory: Datastore, arguments: dict[str, Any]
+        self, memory: Datastore, arguments: Any
     ) -> None:
         with pytest.raises(InvalidValueError, match=r"^memory_search: ") as refused:
             named(memory)["memory_search"](arguments)
         assert "secret-word" not in str(refused.value)
+        assert len(str(refused.value)) < 600
 
     def test_any_text_gets_an_answer_or_an_error_of_ours(self, memory: Datastore) -> None:
         made = named(memory)
@@ -145,7 +180,7 @@ class TestProtocol:
             listed = (await client.list_tools()).tools
             assert {tool.name for tool in listed} == set(named(memory))
             search = next(tool for tool in listed if tool.name == "memory_search")
-            assert search.input_schema["properties"]["limit"]["maximum"] == 50
+            assert search.input_schema == named(memory)["memory_search"].parameters
             assert "best first" in (search.description or "")
 
         with_client(memory, look)
@@ -170,6 +205,47 @@ class TestProtocol:
             assert "less than or equal to 50" in wrong.content[0].text
 
         with_client(memory, call)
+
+    @pytest.mark.parametrize(
+        "arguments", [{"limit": "5"}, {"secret-word": 1}, {"query": 5}, {"query": ["secret-word"]}]
+    )
+    def test_arguments_are_checked_as_from_python(
+        self, memory: Datastore, arguments: dict[str, Any]
+    ) -> None:
+        async def call(client: Client) -> None:
+            given = {"query": "tea", **arguments}
+            wrong = await client.call_tool("memory_search", given)
+            assert wrong.is_error
+            with pytest.raises(InvalidValueError) as refused:
+                named(memory)["memory_search"](given)
+            assert wrong.content[0].text == f"InvalidValueError: {refused.value}"
+            assert (await client.call_tool("secret-word", {})).is_error
+
+        with_client(memory, call)
+
+    def test_an_embedder_that_prints_is_heard_by_nobody(
+        self, memory: Datastore, migrated_url: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "loud_embedder.py").write_text(
+            "import os\nprint('loading')\nos.system('echo still loading')\n"
+            "def embed(texts):\n    print('embedding')\n    return [[1.0, 2.0]] * len(texts)\n"
+        )
+
+        async def serve() -> None:
+            server = StdioServerParameters(
+                command=sys.executable,
+                args=["-m", "datastore.cli", "mcp", "--embedder", "loud_embedder:embed"],
+                env={
+                    **os.environ,
+                    "DATABASE_URL": migrated_url,
+                    "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+                },
+            )
+            async with Client(stdio_client(server), read_timeout_seconds=30) as client:
+                answer = await client.call_tool("memory_search", {"query": "tea leaves"})
+                assert not answer.is_error
+
+        anyio.run(serve)
 
     def test_the_command_serves_on_standard_streams(
         self, memory: Datastore, migrated_url: str

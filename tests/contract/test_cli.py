@@ -397,8 +397,6 @@ def test_an_embedder_makes_the_search_hybrid(run: Run, migrated_url: str, docs: 
         ("vectors_for_tests:missing", "ConfigurationError"),
         ("vectors_for_tests:number", "ConfigurationError"),
         (":", "ConfigurationError"),
-        ("vectors_for_tests:flat", "InvalidValueError"),
-        ("vectors_for_tests:ragged", "InvalidValueError"),
         ("https://localhost/v1", "ConfigurationError"),
         ("ftp://localhost/v1#model", "ConfigurationError"),
     ],
@@ -427,6 +425,18 @@ def test_an_embedder_that_fails_leaves_the_words(run: Run, migrated_url: str, do
 
 
 @pytest.mark.usefixtures("embedders")
+@pytest.mark.parametrize("name", ["flat", "ragged"])
+def test_an_answer_of_no_use_leaves_the_words(
+    run: Run, migrated_url: str, docs: str, name: str
+) -> None:
+    embedder = ["--embedder", f"vectors_for_tests:{name}", "--url", migrated_url, "--json"]
+    ran = run("index", docs, *embedder)
+    assert (ran.code, ran.document["added"]) == (1, 2)
+    assert ran.document["notes"][0].startswith("embedder")
+    assert len(run("search", "fox", *embedder).document["hits"]) == 1
+
+
+@pytest.mark.usefixtures("embedders")
 def test_reembed_changes_the_model_and_info_shows_it(
     run: Run, migrated_url: str, docs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,7 +449,7 @@ def test_reembed_changes_the_model_and_info_shows_it(
     ran = run("reembed", "--embedder", "vectors_for_tests:longer#large", "--json", *url)
     assert {**ran.document, "database": ""} == {
         "database": "", "model": "large", "dimensions": 4, "previous": "small",
-        "embedded": 2, "dropped": 0,
+        "embedded": 2, "dropped": 0, "refused": 0,
     }  # fmt: skip
     recorded = run("info", "--json", *url).document["embedding"]["recorded"]
     assert (recorded["model"], recorded["dimensions"]) == ("large", 4)
@@ -464,12 +474,22 @@ def test_forget_removes_what_was_indexed(run: Run, migrated_url: str, docs: str)
     assert run("forget", docs, "--json", "--url", migrated_url).error[0] == "NotFoundError"
 
 
+@pytest.mark.parametrize("command", ["index", "forget"])
+def test_an_empty_path_is_not_the_current_folder(
+    run: Run, migrated_url: str, docs: str, command: str
+) -> None:
+    run("index", docs, "--url", migrated_url)
+    assert run(command, "", "--json", "--url", migrated_url).error[0] == "InvalidValueError"
+    assert len(run("search", "fox", "--json", "--url", migrated_url).document["hits"]) == 1
+
+
 @pytest.mark.usefixtures("embedders")
 def test_another_vector_space_is_refused(run: Run, migrated_url: str, docs: str) -> None:
     run("index", docs, "--embedder", "vectors_for_tests:good", "--url", migrated_url)
+    ran = run("search", "x", "--embedder", "vectors_for_tests:longer#other", "--url", migrated_url)
+    assert (ran.code, "'other'" in ran.err) == (1, True)
     ran = run("search", "x", "--embedder", "vectors_for_tests:longer", "--url", migrated_url)
-    assert ran.code == 1
-    assert "expected 3 dimensions, got 4" in ran.err
+    assert (ran.code, "expected 3 dimensions, got 4" in ran.out) == (0, True)
 
 
 # --- the command line itself --------------------------------------------------------------------
@@ -644,6 +664,16 @@ def test_graph_tells_what_lies_around_an_entity(run: Run, graph_url: str) -> Non
     assert [line.split()[:2] for line in lines[:2]] == [["0", "Ann"], ["1", "Bob"]]
     assert "knows -> Bob" in lines[2]
     assert lines[3] == "entities: 2, relationships: 1"
+
+
+def test_graph_shows_no_line_that_a_name_brings_along(run: Run, graph_url: str) -> None:
+    with Datastore.open(graph_url) as store:
+        graph = GraphRepository(store)
+        graph.add_entity(Entity("x", "X\n 9  forged\x1b[1m", "t\nu"))
+        graph.add_relationships([Relationship("x", "ann", "of\nforged")])
+    ran = run("graph", "x", "--hops", "1", "--url", graph_url)
+    assert not [line for line in ran.out.splitlines() if line.lstrip().startswith(("9", "forged"))]
+    assert "\x1b[1m" not in ran.out
 
 
 def test_graph_as_json(run: Run, graph_url: str) -> None:

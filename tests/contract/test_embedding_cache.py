@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from datastore import Datastore
-from datastore.errors import EmbeddingError
+from datastore.errors import EmbeddingError, EmbeddingRefusedError
+from repositories import Chunk, ChunkRepository
 from repositories.embedding_cache import EmbeddingCache
 from tests.contract.word_embedder import WordEmbedder
 
@@ -44,6 +45,19 @@ def test_vectors_of_another_length_are_made_anew_and_replaced(store: Datastore) 
         longer = WordEmbedder(dimensions=16)
         assert cache.embed(longer, ["red"])[0].size == 16
     assert longer.texts == []
+
+
+def test_vectors_that_do_not_fit_those_of_the_store_are_neither_kept_nor_used(
+    store: Datastore,
+) -> None:
+    cache = EmbeddingCache(store)
+    cache.embed(WordEmbedder(dimensions=8), ["old"])
+    ChunkRepository(store, model="words").add(Chunk("a", "a", 1, 1, "text", [1.0] * 16))
+    silent = WordEmbedder(dimensions=None)
+    assert cache.embed(silent, ["old"])[0].size == 16
+    with pytest.raises(EmbeddingRefusedError, match="expected 16 dimensions, got 8"):
+        cache.embed(WordEmbedder(dimensions=8), ["new"])
+    assert cached(store) == 1
 
 
 def test_an_embedder_without_a_model_goes_past_it(store: Datastore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +23,8 @@ from datastore.errors import (
     NotFoundError,
     UniqueViolation,
 )
+from repositories import Chunk, ChunkRepository
+from repositories.base import MOST_KEY, MOST_NAME, MOST_PATH
 from repositories.graph import DIRECTIONS, Direction, GraphRepository
 from repositories.names import FUZZY, LEAST_LIKENESS, MEANING, NORMALIZED, PREFIX, SHORT_PREFIX
 from repositories.records import Entity, Neighborhood, Relationship
@@ -172,6 +175,34 @@ class TestUpsert:
         assert got.last_seen is not None
         assert got.last_seen > PAST
 
+    def test_nothing_is_last_seen_before_it_was_first(self, graph: GraphRepository) -> None:
+        graph.add_entity(Entity("later", "Later", "t", first_seen=FUTURE))
+        later = graph.get_entity("later")
+        assert (later.first_seen, later.last_seen) == (FUTURE, FUTURE)
+        naive = PAST.replace(tzinfo=None)
+        for first, last in ((FUTURE, PAST), (naive, PAST), ("2020", None), (naive, None)):
+            with pytest.raises(InvalidValueError):
+                graph.add_entity(Entity("x", "X", "t", None, 1, first, last))  # type: ignore[arg-type]
+
+    def test_writers_in_any_order_wait_in_no_circle(self, store: Datastore) -> None:
+        ids_ = [f"e{n:04}" for n in range(1_200)]
+        entities = [Entity(id_, id_, "t") for id_ in ids_]
+        edges = [Relationship(ids_[n], ids_[n + 1], "r") for n in range(100)]
+        add_chunks(store, *ids_)
+
+        def write(step: int) -> None:
+            graph = GraphRepository(store)
+            graph.upsert_entities(entities[::step])
+            graph.upsert_relationships(edges[::step])
+            graph.link("e0000", ids_[::step])
+            graph.add_names("e0000", [f"name {id_}" for id_ in ids_[::step]])
+
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(write, (1, -1)))
+        graph = GraphRepository(store)
+        assert {entity.mention_count for entity in graph.entities()} == {2}
+        assert len(graph.names_of("e0000")) == 1_201
+
     def test_a_description_is_kept_unless_there_is_a_new_one(self, small: GraphRepository) -> None:
         assert small.upsert_entity(replace(ANN, description=None)).description == "a person"
         assert small.upsert_entity(replace(ANN, description="new")).description == "new"
@@ -243,6 +274,131 @@ class TestNames:
         assert not graph.find_entities("SAME", min_score=0.99)
         with pytest.raises(InvalidValueError):
             graph.find_entities("same", limit=-1)
+
+    def test_the_very_name_is_found_among_many_that_are_nearly_the_same(
+        self, graph: GraphRepository
+    ) -> None:
+        graph.add_entities(Entity(f"u{n:03}", "ANN", "t", mention_count=5) for n in range(150))
+        graph.add_entity(Entity("me", "Ann", "t"))
+        assert (graph.find_entities("Ann")[0].id, len(graph.find_entities("ann", limit=151))) == (
+            "me",
+            151,
+        )
+
+    def test_as_many_as_are_asked_for(self, graph: GraphRepository) -> None:
+        graph.add_entities(Entity(f"p{n:03}", f"Annabel {n:03}", "t") for n in range(300))
+        assert [len(graph.find_entities("annabel", limit=n)) for n in (50, 150, 300)] == [
+            50, 150, 300,
+        ]  # fmt: skip
+
+    def test_many_names_of_one_entity_hide_no_other(self, graph: GraphRepository) -> None:
+        graph.add_entities([Entity("one", "foo", "t"), Entity("two", "foo that is longer", "t")])
+        graph.add_names("one", [f"foo {n:03}" for n in range(150)])
+        found = graph.find_entities("foo")
+        assert [(hit.id, hit.reasons) for hit in found] == [
+            ("one", ("exact",)),
+            ("two", ("prefix",)),
+        ]
+        assert found.notes == ()
+
+    def test_a_beginning_of_too_many_names_is_noted(
+        self, graph: GraphRepository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("repositories.names.LONGEST_LIST", 100)
+        graph.add_entities(Entity(f"e{n:03}", f"a{n:03}", "t") for n in range(201))
+        assert graph.find_entities("a01").notes == ()
+        assert len(graph.find_entities("a").notes) == 1
+        assert graph.find_entities("a", limit=150).notes == ()
+
+    @pytest.mark.parametrize("name", [None, 5, b"ann"])
+    def test_a_name_is_a_text(self, small: GraphRepository, name: Any) -> None:
+        with pytest.raises(InvalidValueError, match="name: expected a text"):
+            small.find_entities(name)
+
+    @pytest.mark.parametrize("score", ["x", float("nan"), True])
+    def test_a_least_score_is_a_number(self, small: GraphRepository, score: Any) -> None:
+        with pytest.raises(InvalidValueError, match="min_score"):
+            small.find_entities("ann", min_score=score)
+
+    def test_what_means_something_else_is_no_hit(self, small: GraphRepository) -> None:
+        small.embed_names({"Cat": [1.0, 0.0], "Bob": [0.0, 1.0], "Ann": [-1.0, 0.0]})
+        assert [hit.id for hit in small.find_entities("zz", embedding=[1.0, 0.0])] == ["cat"]
+
+    def test_vectors_of_names_that_nobody_has_found_no_space(self, small: GraphRepository) -> None:
+        assert small.embed_names({"nobody": [1.0, 2.0, 3.0]}) == 0
+        assert small.embed_names({"Cat": [1.0, 0.0]}) == 1
+        with pytest.raises(InvalidValueError, match="expected a mapping"):
+            small.embed_names(None)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("letter", ["x", "é", "日"])
+    def test_keys_have_one_longest_length(self, store: Datastore, letter: str) -> None:
+        def longest(most: int) -> str:
+            return letter * (most // len(letter.encode()))
+
+        most_key, most_name = longest(MOST_KEY), longest(MOST_NAME)
+        graph = GraphRepository(store, most_key)
+        graph.add_entities([Entity(most_key, most_name, most_key), Entity("b", "B", "t")])
+        graph.add_relationships([Relationship(most_key, most_key, most_key, most_key)])
+        ChunkRepository(store, most_key).add(Chunk(most_key, longest(MOST_PATH), 1, 1, "text"))
+        assert graph.link(most_key, [most_key]) == 1
+        assert graph.find_entities(most_name)[0].id == most_key
+
+    @pytest.mark.parametrize(
+        ("field", "write"),
+        [
+            ("namespace", lambda g, x: GraphRepository(g.session, x)),
+            ("entity id", lambda g, x: g.add_entity(Entity(x, "n", "t"))),
+            ("name", lambda g, x: g.upsert_entity(Entity("n", x, "t"))),
+            ("type", lambda g, x: g.upsert_entities([Entity("n", "n", x)])),
+            ("name", lambda g, x: g.add_names("ann", ["a", x])),
+            ("source", lambda g, x: g.add_relationship(Relationship(x, "bob", "t"))),
+            ("target", lambda g, x: g.upsert_relationship(Relationship("ann", x, "t"))),
+            ("type", lambda g, x: g.upsert_relationships([Relationship("ann", "bob", x)])),
+            ("id", lambda g, x: g.add_relationship(Relationship("ann", "bob", "t", x))),
+            ("chunk id", lambda g, x: g.link("ann", [x])),
+            ("chunk id", lambda g, x: ChunkRepository(g.session).add(Chunk(x, "p", 1, 1, ""))),
+            ("path", lambda g, x: ChunkRepository(g.session).add(Chunk("c", x, 1, 1, ""))),
+            (
+                "path",
+                lambda g, x: ChunkRepository(g.session).replace_path(x, [Chunk("c", "", 1, 1, "")]),
+            ),
+        ],
+    )
+    def test_longer_keys_are_refused_by_name(
+        self, small: GraphRepository, field: str, write: Callable[[GraphRepository, str], object]
+    ) -> None:
+        with pytest.raises(InvalidValueError, match=f"^{field}: expected at most"):
+            write(small, "x" * 2_001)
+        assert small.count_entities() == 3
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda g: g.add_entity(None),
+            lambda g: g.add_entities("ab"),
+            lambda g: g.add_entities(None),
+            lambda g: g.upsert_entity("ann"),
+            lambda g: g.upsert_entities([Entity("z", "z", "t"), Entity(None, "n", "t")]),
+            lambda g: g.upsert_entities(5),
+            lambda g: g.add_relationships(None),
+            lambda g: g.add_relationship("ann"),
+            lambda g: g.upsert_relationship(None),
+            lambda g: g.upsert_relationship(Relationship("ann", "bob", "t", keywords=None)),
+            lambda g: g.upsert_relationships([KNOWS, Relationship(5, "bob", "t")]),
+            lambda g: g.neighborhood("ann", types=5),
+            lambda g: g.chunks_of(None),
+            lambda g: g.entities_of([5]),
+            lambda g: g.add_names("ann", [None]),
+            lambda g: g.link("ann", None),
+        ],
+    )  # fmt: skip
+    def test_what_is_no_record_is_refused(
+        self, small: GraphRepository, write: Callable[[Any], object]
+    ) -> None:
+        with pytest.raises(InvalidValueError):
+            write(small)
+        assert (small.count_entities(), small.count_relationships()) == (3, 2)
+        assert small.relationships_of("ann") == [KNOWS]
 
     def test_further_names(self, small: GraphRepository) -> None:
         assert small.add_names("ann", ["Nan", "Ann", "Nancy"]) == 2

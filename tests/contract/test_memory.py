@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -337,6 +337,50 @@ def test_a_path_that_is_not_there_raises(memory: MemoryManager, folder: Path) ->
             memory.index(path)
 
 
+@pytest.mark.parametrize("path", ["", None, 5, b"notes"])
+def test_a_path_is_not_empty(memory: MemoryManager, folder: Path, path: Any) -> None:
+    memory.index(".")
+    for use in (memory.index, memory.forget, memory.files):
+        with pytest.raises(InvalidValueError, match="path: expected"):
+            use(path)
+    assert memory.chunks.count() == 3
+
+
+def test_a_path_that_no_file_can_have_is_named_so_that_it_can_be_printed(
+    memory: MemoryManager,
+) -> None:
+    for use in (memory.index, memory.forget):
+        with pytest.raises(NotFoundError) as caught:
+            use("\ud800")
+        assert str(caught.value).encode()
+
+
+@pytest.mark.parametrize("use_graph", [False, True])
+@pytest.mark.parametrize("limit", [-1, True, 2.5, None, "3"])
+def test_a_limit_is_a_whole_number(store: Datastore, use_graph: bool, limit: Any) -> None:
+    for memory in (MemoryManager(store), MemoryManager(store, WordEmbedder())):
+        with pytest.raises(InvalidValueError, match="limit"):
+            memory.search("tea", limit, use_graph=use_graph)
+
+
+@pytest.mark.parametrize("arguments", [{"query": None}, {"query": 5}, {"query": "x", "path": 5}])
+def test_a_query_and_a_path_to_search_below_are_texts(
+    store: Datastore, arguments: dict[str, Any]
+) -> None:
+    for memory in (MemoryManager(store), MemoryManager(store, WordEmbedder())):
+        with pytest.raises(InvalidValueError, match="expected a text"):
+            memory.search(**arguments)
+
+
+def test_a_path_that_is_too_long_to_be_a_key_is_skipped(
+    memory: MemoryManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repositories.files.MOST_PATH", len("notes/fruit.md"))
+    report = memory.index("notes")
+    assert outcomes(report.files) == {"notes/deep/cars.txt": "skipped", "notes/fruit.md": "added"}
+    assert "longer than" in str({file.path: file.reason for file in report.files})
+
+
 def test_a_known_path_that_has_gone_is_removed(memory: MemoryManager, folder: Path) -> None:
     memory.index("notes")
     (folder / "fruit.md").unlink()
@@ -380,34 +424,60 @@ def test_with_an_embedder_search_is_hybrid(store: Datastore, folder: Path) -> No
 def test_an_embedder_that_comes_later_embeds_what_is_there(store: Datastore, folder: Path) -> None:
     MemoryManager(store).index("notes")
     memory = MemoryManager(store, CountingEmbedder())
-    assert memory.index("notes").counts["changed"] == 2
+    assert memory.index("notes").counts["unchanged"] == 2, "as the files are"
     assert all(chunk.embedding is not None for chunk in memory.chunks.all())
     assert memory.index("notes").counts["unchanged"] == 2
 
 
-def test_an_embedder_of_the_wrong_shape_is_refused(store: Datastore, folder: Path) -> None:
-    with pytest.raises(InvalidValueError, match="embedder"):
-        MemoryManager(store, lambda _texts: [1.0, 2.0]).index("notes")
-    assert MemoryManager(store).chunks.count() == 0
+@pytest.mark.parametrize(
+    "answer",
+    [[1.0, 2.0], None, "text", 3, [], [[1.0], [1.0, 2.0]], [["1", "2"]], [[float("nan")] * 16],
+     [[0.0] * 16], [[1.0] * 8], [[None] * 16]],
+    ids=repr,
+)  # fmt: skip
+def test_an_answer_of_no_use_leaves_the_search_by_text(
+    store: Datastore, folder: Path, answer: Any
+) -> None:
+    MemoryManager(store, CountingEmbedder(16)).index("notes/fruit.md")
+    memory = MemoryManager(store, lambda _texts: answer)
+    report = memory.index("notes")
+    assert (report.counts["added"], report.counts["unchanged"], len(report.notes)) == (1, 1, 1)
+    found = memory.search("wheels")
+    assert [hit.row.path for hit in found] == ["notes/deep/cars.txt"]
+    assert len(found.notes) == 1
 
 
-def test_an_embedder_of_other_dimensions_is_refused(store: Datastore, folder: Path) -> None:
-    MemoryManager(store, CountingEmbedder(16)).index("notes")
-    with pytest.raises(DimensionError):
-        MemoryManager(store, CountingEmbedder(8)).search("wheels")
+def test_a_text_that_the_embedder_refuses_stands_in_the_way_of_no_other(
+    store: Datastore, folder: Path
+) -> None:
+    class Choosy(WordEmbedder):
+        def embed(self, texts: Sequence[str], /) -> np.ndarray:
+            if any("red" in text for text in texts):
+                raise RuntimeError
+            return super().embed(texts)
+
+    (folder / "a.md").write_text("All red.\n")
+    for _ in range(2):
+        report = MemoryManager(store, Choosy()).index("notes")
+        assert (len(report.notes), MemoryManager(store).stats().embedded) == (1, 2)
+    reasons = {file.path: file.reason for file in report.files}
+    assert [path for path in reasons if reasons[path]] == ["notes/a.md", "notes/fruit.md"]
+    assert MemoryManager(store, WordEmbedder()).index("notes").notes == ()
+    assert MemoryManager(store).stats().embedded == 4
 
 
-def test_a_file_that_fails_leaves_nothing_of_itself(store: Datastore, folder: Path) -> None:
-    class Failing(CountingEmbedder):
-        def __call__(self, texts: Sequence[str], /) -> np.ndarray:
-            vectors = super().__call__(texts)
-            vectors[-1] = np.nan
-            return vectors
+def test_an_embedder_that_refuses_everything_is_given_up(store: Datastore, folder: Path) -> None:
+    asked: list[list[str]] = []
 
-    with pytest.raises(InvalidValueError):
-        MemoryManager(store, Failing()).index(folder / "fruit.md")
-    assert MemoryManager(store).chunks.count() == 0
-    assert MemoryManager(store).index(folder / "fruit.md").counts["added"] == 1
+    def refusing(texts: list[str]) -> NoReturn:
+        asked.append(texts)
+        raise RuntimeError
+
+    for number in range(20):
+        (folder / f"{number}.md").write_text(f"text {number}")
+    report = MemoryManager(store, refusing).index("notes")
+    assert (report.counts["added"], len(report.notes)) == (22, 1)
+    assert len(asked) < 5
 
 
 def test_namespaces_index_apart(store: Datastore, folder: Path) -> None:
@@ -435,6 +505,16 @@ def test_nothing_is_embedded_twice(store: Datastore, folder: Path) -> None:
     assert sorted(embedder.texts) == sorted(
         {chunk.content for chunk in memory.chunks.all()} | {"four wheels"}
     )
+
+
+def test_one_wrong_answer_is_not_remembered(store: Datastore, folder: Path) -> None:
+    right, wrong = WordEmbedder(dimensions=None), WordEmbedder(dimensions=8)
+    wrong.model = right.model
+    MemoryManager(store, right).index("notes/fruit.md")
+    assert len(MemoryManager(store, wrong).index("notes").notes) == 1
+    for _ in range(2):
+        assert MemoryManager(store, right).index("notes").notes == ()
+    assert MemoryManager(store).stats().embedded == 3
 
 
 def test_without_the_cache_nothing_is_kept_beside_the_embeddings(
@@ -478,7 +558,7 @@ def test_an_embedder_that_fails_leaves_the_texts_to_be_embedded_later(
     assert again.notes == report.notes
     embedder.fails = False
     last = memory.index("notes")
-    assert (last.counts["changed"], last.notes) == (2, ())
+    assert (last.counts["unchanged"], last.notes) == (2, ())
     assert memory.stats().embedded == 4
 
 
@@ -503,6 +583,15 @@ def test_an_embedder_of_another_model_is_refused_with_both_sides_named(
         with pytest.raises(EmbeddingMismatchError, match=r"of 'one'.* 'two'"):
             attempt()
     assert [hit.row.path for hit in MemoryManager(store).search("pear")] == ["notes/fruit.md"]
+
+
+def test_the_embedder_of_the_settings_may_stand_in_any_place(
+    store: Datastore, folder: Path
+) -> None:
+    MemoryManager(store, CountingEmbedder()).index("notes")
+    memory = MemoryManager(store, [WordEmbedder("new"), CountingEmbedder()])
+    assert memory.search("wheels").notes == ()
+    assert len(memory.search("wheels")) == 3
 
 
 def test_a_vector_may_take_the_place_of_the_embedder(store: Datastore, folder: Path) -> None:

@@ -25,7 +25,15 @@ from datastore.errors import (
     EmbeddingMismatchError,
     InvalidValueError,
 )
-from repositories import Chunk, ChunkRepository, Entity, GraphRepository, MemoryManager, reembed
+from repositories import (
+    Chunk,
+    ChunkRepository,
+    Entity,
+    GraphRepository,
+    MemoryManager,
+    reembed,
+    reembedding,
+)
 from repositories.reembedding import ReembedProgress, _Reembedding
 from repositories.spaces import active_space, recorded_spaces
 from tests.contract.word_embedder import WordEmbedder
@@ -150,11 +158,69 @@ def test_drop_old_removes_the_rest_and_only_then(store: Datastore) -> None:
     assert {row["model"] for row in store.query("SELECT model FROM embedding_cache")} == {"new"}
 
 
+def test_a_model_that_came_into_use_again_is_not_dropped(
+    store: Datastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 30)
+    drop, returned = _Reembedding._drop, []
+
+    def drop_later(run: _Reembedding, kind: Any, model: str) -> int:
+        if not returned:
+            returned.append(reembed(store, OLD))
+        return drop(run, kind, model)
+
+    monkeypatch.setattr(_Reembedding, "_drop", drop_later)
+    report = reembed(store, NEW, drop_old=True)
+    assert (report.model, report.dimensions, report.dropped) == ("new", 12, 0)
+    assert in_use(store) == "old"
+    assert models(store)["old"] == (40, 20)
+
+
+def test_a_model_may_come_into_use_again_while_it_is_dropped(
+    store: Datastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 30)
+    monkeypatch.setattr(reembedding, "DROP_BATCH", 10)
+    run, pages = store.run, []
+
+    def interrupted(action: Any, *arguments: Any, **options: Any) -> Any:
+        result = run(action, *arguments, **options)
+        if action is reembedding._drop_page:
+            pages.append(result)
+            if len(pages) == 1:
+                reembed(store, OLD)
+        return result
+
+    monkeypatch.setattr(store, "run", interrupted)
+    assert reembed(store, NEW, drop_old=True).dropped == 10
+    assert in_use(store) == "old"
+    assert models(store)["old"] == (40, 20)
+
+
 def test_one_may_go_back_without_embedding_again(store: Datastore) -> None:
     fill(store)
     reembed(store, NEW)
     report = reembed(store, OLD)
     assert (report.embedded, in_use(store)) == (25, "old")
+
+
+def test_two_may_begin_with_the_same_model_at_the_same_time(store: Datastore) -> None:
+    fill(store, 70)
+    together = threading.Barrier(2, timeout=20)
+
+    class Waiting(WordEmbedder):
+        begun = False
+
+        def embed(self, texts: Sequence[str], /) -> np.ndarray:
+            if not self.begun:
+                self.begun = True
+                together.wait()
+            return super().embed(texts)
+
+    with ThreadPoolExecutor() as threads:
+        reports = list(threads.map(lambda _: reembed(store, Waiting("new", 12)), range(2)))
+    assert {report.model for report in reports} == {"new"}
+    assert (in_use(store), models(store)["new"]) == ("new", (80, 20))
 
 
 def test_what_is_embedded_already_is_not_made_again(store: Datastore) -> None:
@@ -179,6 +245,28 @@ def test_a_failing_embedder_changes_nothing_for_searches(store: Datastore) -> No
     assert in_use(store) == "old"
     assert models(store)["new"] == (128, 0)
     assert reembed(store, NEW).embedded == 52
+
+
+def test_a_model_has_a_name(store: Datastore) -> None:
+    for name in ("", "x" * 501):
+        with pytest.raises(InvalidValueError):
+            reembed(store, WordEmbedder(name))
+
+
+def test_a_text_that_the_embedder_refuses_is_left_without_a_vector(store: Datastore) -> None:
+    class Choosy(WordEmbedder):
+        def embed(self, texts: Sequence[str], /) -> np.ndarray:
+            if any(text.endswith(("of 3", "Name 7")) or not text for text in texts):
+                raise RuntimeError
+            return super().embed(texts)
+
+    fill(store, 20)
+    GraphRepository(store).add_entity(Entity("blank", "", "thing"))
+    report = reembed(store, Choosy("choosy", 8))
+    assert (report.embedded, report.refused) == (45, 4)
+    assert (in_use(store), models(store)["choosy"]) == ("choosy", (26, 19))
+    assert reembed(store, WordEmbedder("choosy", 8)).embedded == 5
+    assert GraphRepository(store, model="choosy").unembedded_names() == []
 
 
 def test_the_embedder_must_name_a_model_and_be_as_it_was(store: Datastore) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from repositories.chunking import GREATEST_SIZE, chunk_text
@@ -103,6 +103,13 @@ def test_a_byte_order_mark_is_not_content() -> None:
 
 def test_text_without_words_gives_no_chunks() -> None:
     assert chunk_text("a.txt", " \n\t\n\r\n") == []
+
+
+@given(LINES)
+@example(["```", "y" * 2000, "", "y" * 2000, "```"])
+@example(["x", " " * 5000 + "x"])
+def test_no_chunk_is_blank(lines: list[str]) -> None:
+    assert all(chunk.content.strip() for chunk in chunk_text("a.md", "\n".join(lines)))
 
 
 def test_chunks_hold_line_ends_of_one_kind() -> None:

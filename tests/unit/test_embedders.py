@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,13 +14,15 @@ import pytest
 from datastore.errors import (
     CapabilityError,
     ConfigurationError,
-    DimensionError,
     EmbeddingError,
+    EmbeddingRefusedError,
     InvalidValueError,
 )
+from datastore.types import FloatVector
 from repositories import Embedder, SentenceTransformerEmbedder
 from repositories.embedder_loading import load_embedder
 from repositories.embedders import EMBED_BATCH, CallableEmbedder, as_embedder, embed
+from repositories.embedding import MOST_REFUSALS, Refusals
 from repositories.http_embedder import HTTPEmbedder
 from tests.contract.word_embedder import WordEmbedder
 
@@ -46,6 +48,11 @@ def test_a_callable_is_an_embedder_of_the_model_it_names() -> None:
         as_embedder(3)  # type: ignore[arg-type]
 
 
+def test_a_class_is_no_embedder() -> None:
+    with pytest.raises(InvalidValueError, match="got the class WordEmbedder"):
+        as_embedder(WordEmbedder)
+
+
 def test_texts_are_given_in_batches() -> None:
     sizes: list[int] = []
 
@@ -64,26 +71,64 @@ def test_texts_are_given_in_batches() -> None:
 @pytest.mark.parametrize(
     "answer",
     [None, "text", [1.0, 2.0], [[1.0], [1.0, 2.0]], np.ones((2, 3)), [["a", "b"]],
+     [["1", "2"]], [[True, False]], [[None, 1.0]], [[10**400, 1]], 3.0, [], np.ones((1, 1, 2)),
      [[float("nan"), 1]], [[1e39, 1]], [[0.0, 0.0]], np.empty((1, 0))],
     ids=repr,
 )  # fmt: skip
 def test_an_answer_that_is_no_array_of_vectors_is_refused(answer: Any) -> None:
-    with pytest.raises(InvalidValueError):
+    with pytest.raises(EmbeddingRefusedError):
         embed(as_embedder(lambda _: answer), ["text"])
 
 
 def test_vectors_of_another_length_than_promised_are_refused() -> None:
-    with pytest.raises(DimensionError, match="embedder mine: expected 4 dimensions, got 3"):
-        embed(CallableEmbedder(ones, "mine", 4), ["text"])
+    for promised, recorded in ((4, None), (None, 4), (3, 4), (4, 3)):
+        with pytest.raises(
+            EmbeddingRefusedError, match="mine: vector: expected 4 dimensions, got 3"
+        ):
+            embed(CallableEmbedder(ones, "mine", promised), ["text"], recorded)
+
+
+def test_all_vectors_of_a_call_have_one_length() -> None:
+    sizes = iter((3, 2))
+    with pytest.raises(EmbeddingRefusedError, match="expected 3 dimensions, got 2"):
+        embed(as_embedder(lambda texts: np.ones((len(texts), next(sizes)))), ["x"] * 100)
 
 
 def test_what_an_embedder_raises_is_named_and_not_quoted() -> None:
     def failing(texts: list[str]) -> None:
         raise RuntimeError(f"cannot embed {texts}")
 
-    with pytest.raises(EmbeddingError, match=r"^embedder mine raised RuntimeError$") as caught:
+    with pytest.raises(
+        EmbeddingRefusedError, match=r"^embedder mine raised RuntimeError$"
+    ) as caught:
         embed(CallableEmbedder(failing, "mine"), ["canary"])
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize("error", [ConnectionError, TimeoutError])
+def test_an_embedder_that_cannot_be_reached_has_refused_nothing(error: type[Exception]) -> None:
+    def failing(_: list[str]) -> None:
+        raise error
+
+    with pytest.raises(EmbeddingError) as caught:
+        embed(as_embedder(failing), ["text"])
+    assert type(caught.value) is EmbeddingError
+
+
+def test_what_is_refused_is_set_aside_until_it_is_not_the_texts() -> None:
+    def taking(texts: Sequence[str]) -> list[FloatVector]:
+        if any(text.startswith("bad") for text in texts):
+            raise EmbeddingRefusedError("no")
+        return [np.ones(2, np.float32) for _ in texts]
+
+    refusals = Refusals()
+    some = [f"good {n}" for n in range(40)]
+    assert list(refusals.embed(taking, [*some, "bad 0"])) == some
+    assert list(refusals.embed(taking, ["bad 1", "good", "bad 0", "good"])) == ["good"]
+    assert refusals.texts == {"bad 0", "bad 1"}
+    assert refusals.embed(taking, ["bad 0"]) == {}
+    with pytest.raises(EmbeddingRefusedError):
+        refusals.embed(taking, [f"bad {n}" for n in range(2, 2 + MOST_REFUSALS)])
 
 
 # --- by name ------------------------------------------------------------------------------------

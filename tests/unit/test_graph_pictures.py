@@ -45,12 +45,20 @@ neighborhoods = st.builds(
 def test_mermaid_has_a_line_for_each_thing_and_plain_labels(found: Neighborhood) -> None:
     head, *lines = found.to_mermaid().splitlines()
     assert head == "flowchart LR"
-    label = r'"(?:[\w .,:;\'()/+-]|#\d+;)+"'
+    label = r'"(?:[^\W_]|[ ,;\'()]|#\d+;)+"'
     node, edge = rf"    n\d+(\(\[{label}\]\)|\[{label}\])", rf"    n\d+ -->\|{label}\| n\d+"
     count = len(found.entities)
     assert len(lines) == count + len(found.relationships)
     assert all(re.fullmatch(node, line) for line in lines[:count])
     assert all(re.fullmatch(edge, line) for line in lines[count:])
+
+
+@pytest.mark.parametrize("name", ["1. a", "- a", "+ a", "https://a", "_a_", "*a*", "`a`"])
+def test_mermaid_makes_nothing_of_markdown_and_addresses(name: str) -> None:
+    found = Neighborhood([(Entity("a", name, "t"), 0)], [], truncated=False)
+    (label,) = re.findall(r'"(.*)"', found.to_mermaid())
+    assert not set(label) & set(".-+/:_*`")
+    assert re.sub(r"#(\d+);", lambda match: chr(int(match[1])), label) == name
 
 
 @given(found=neighborhoods)
@@ -137,6 +145,21 @@ class TestLayout:
         places = positions(depths, edges)
         apart = np.linalg.norm(places[:, None] - places[None], axis=2)
         assert apart[~np.eye(count, dtype=bool)].min(initial=SPACING) > SPACING / 6
+
+    def test_very_many_nodes_stay_on_circles_apart_from_each_other(self) -> None:
+        count = 30_000
+        places = positions([0, *[1] * 1_000, *[2] * (count - 1_001)], [(0, 1)])
+        assert places.shape == (count, 2)
+        ordered = places[np.lexsort(places.T)]
+        assert np.abs(np.diff(ordered, axis=0)).sum(axis=1).min() > 0
+        outer = places[1_001:]
+        assert np.linalg.norm(np.diff(outer, axis=0), axis=1).min() > SPACING / 6
+
+    def test_nodes_are_taken_in_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        edges = [(0, n) for n in range(1, 40)]
+        whole = positions([0] + [1] * 39, edges)
+        monkeypatch.setattr("repositories.layout.BLOCK", 7)
+        np.testing.assert_allclose(positions([0] + [1] * 39, edges), whole)
 
     def test_what_is_connected_is_nearer(self) -> None:
         edges = [(0, 1), (0, 2), (1, 2), (0, 3), (3, 4), (3, 5), (4, 5)]

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -16,8 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datastore.errors import ConfigurationError, EmbeddingError
+from datastore.errors import (
+    ConfigurationError,
+    EmbeddingError,
+    EmbeddingRefusedError,
+    InvalidValueError,
+)
 from repositories import HTTPEmbedder, http_embedder
+from repositories.embedders import embed, hurried
 
 KEY = "sk-canary-5ecret"
 TEXT = "private-canary"
@@ -143,7 +150,7 @@ def test_what_will_not_pass_is_not_tried_again(
     server: Server, pauses: list[float], status: int
 ) -> None:
     server.answers = [(status, {}, f"wrong key {KEY} for {TEXT}".encode())]
-    with pytest.raises(EmbeddingError, match=f"answered {status}"):
+    with pytest.raises(EmbeddingRefusedError, match=f"answered {status}"):
         connect(server).embed([TEXT])
     assert pauses == []
 
@@ -159,12 +166,28 @@ def test_a_redirection_is_no_answer(server: Server) -> None:
     [
         b"<html>", b"[]", b"{}", b'{"data": []}', b'{"data": [{"index": 1, "embedding": [1]}]}',
         b'{"data": [{"index": 0, "embedding": ["x"]}]}', b'{"data": [{"index": 0}]}', b"\xff",
+        b'{"data": [{"index": 0, "embedding": ["1", "2"]}]}', b"[" * 100_000, b"1e999",
+        b'{"data": [{"index": 0, "embedding": 1}]}', b'{"data": [{"index": 1e999}]}',
+        b'{"data": [{"index": 0, "embedding": [null, 1]}]}', b'{"data": null}',
     ],
 )  # fmt: skip
 def test_an_answer_without_the_embeddings_is_an_error(server: Server, content: bytes) -> None:
     server.answers = [(200, {}, content)]
-    with pytest.raises(EmbeddingError, match="no answer with 1 embeddings"):
+    with pytest.raises(EmbeddingRefusedError, match="no answer with 1 embeddings"):
         connect(server).embed([TEXT])
+
+
+@pytest.mark.parametrize("vector", ["[NaN, 1]", "[1e999, 1]", "[0, 0]", "[]", "[1]", "[1, 2, 3]"])
+def test_an_answer_that_is_no_such_vector_is_a_refusal(server: Server, vector: str) -> None:
+    server.answers = [(200, {}, b'{"data": [{"index": 0, "embedding": %s}]}' % vector.encode())]
+    with pytest.raises(EmbeddingRefusedError):
+        embed(connect(server), [TEXT], 2)
+
+
+def test_batches_of_several_lengths_are_no_answer(server: Server) -> None:
+    server.answers = [(200, {}, b'{"data": [{"index": 0, "embedding": [1]}]}')]
+    with pytest.raises(EmbeddingRefusedError, match="several lengths"):
+        connect(server, batch=1).embed(["a", "b"])
 
 
 def unreachable(_: Server) -> str:
@@ -199,6 +222,89 @@ def test_a_connection_that_fails_is_tried_again(
         silent.listener.close()  # type: ignore[attr-defined]
 
 
+@contextmanager
+def dripping(head: bytes) -> Iterator[str]:
+    """A server that sends a byte now and then, and never all of it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+
+    def serve() -> None:
+        with suppress(OSError):
+            while not done.is_set():
+                connection, _ = listener.accept()
+                with connection, suppress(OSError):
+                    connection.recv(65_536)
+                    connection.sendall(head)
+                    while not done.wait(0.02):
+                        connection.sendall(b" ")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    finally:
+        done.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Long: ",
+        b"",
+    ],
+    ids=["body", "chunk", "header", "status"],
+)
+def test_a_server_that_drips_is_waited_for_no_longer(head: bytes) -> None:
+    before = time.monotonic()
+    with dripping(head) as url:
+        with pytest.raises(EmbeddingError, match="failed: Timeout"):
+            HTTPEmbedder(url, "tiny", timeout=0.3, attempts=1).embed([TEXT])
+        with pytest.raises(EmbeddingError, match="failed: Timeout"):
+            HTTPEmbedder(url, "tiny", query_timeout=0.3).embed_queries([TEXT])
+    assert time.monotonic() - before < 5
+
+
+def test_for_a_query_nobody_waits_as_long_as_a_server_asks(
+    server: Server, pauses: list[float]
+) -> None:
+    server.answers = [busy(**{"Retry-After": "1"}), busy(**{"Retry-After": "30"})]
+    with pytest.raises(EmbeddingError, match="answered 429"):
+        embed(hurried(connect(server)), [TEXT])
+    assert (pauses, len(server.requests)) == ([1.0], 2)
+    assert len(embed(hurried(connect(server)), [TEXT])) == 1
+
+
+def test_an_answer_without_end_is_not_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_embedder, "MOST_BYTES", 1_000)
+    server.answers = [(200, {}, b" " * 1_001)]
+    with pytest.raises(EmbeddingRefusedError, match="more than 1,000 bytes"):
+        connect(server).embed([TEXT])
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY}\r\nX: y", f"a {KEY}", f"{KEY}é", 5, b"x"])
+def test_a_key_that_is_none_is_refused_without_being_repeated(key: Any) -> None:
+    with pytest.raises(ConfigurationError, match="api_key: expected") as caught:
+        HTTPEmbedder("http://localhost", "tiny", api_key=key)
+    assert KEY not in f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"attempts": 0}, {"attempts": "3"}, {"batch": 0}, {"dimensions": 0}, {"dimensions": 1.5},
+     {"timeout": 0}, {"timeout": float("nan")}, {"timeout": float("inf")}, {"timeout": None},
+     {"query_timeout": -1}, {"model": ""}, {"model": None}],
+    ids=str,
+)  # fmt: skip
+def test_options_are_checked_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValueError, match=f"^{next(iter(options))}: expected"):
+        HTTPEmbedder(**{"url": "http://localhost", "model": "tiny"} | options)
+
+
 def test_neither_key_nor_text_is_in_a_message(server: Server, pauses: list[float]) -> None:
     embedder = connect(server, attempts=1)
     messages = [repr(embedder), str(vars(embedder))]
@@ -212,6 +318,7 @@ def test_neither_key_nor_text_is_in_a_message(server: Server, pauses: list[float
 
 @pytest.mark.parametrize(
     "url", ["", "localhost:8080", "file:///etc/passwd", "ftp://host/v1", "http:///v1",
+            "http://[::1", "http://h:port/v1", "http://h/ä", "http://h/a b", "http://h\n",
             "https://user:pass@host/v1", "https://host/v1?key=1", "https://host/v1#x"],
 )  # fmt: skip
 def test_a_url_is_one_of_http_without_secrets(url: str) -> None:
