@@ -25,7 +25,7 @@ from datastore.types import INT64
 
 #: The most rows of a batch, and the bytes of texts and blobs after which it ends.
 ROWS = 4000
-BYTES = 2 * 2**20
+BYTES = 2**20
 JSON = JSONKind()
 #: How many values may stand within one another in JSON. Python reads and writes about 980.
 DEEPEST = 800

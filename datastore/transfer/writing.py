@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from datastore.backends.base import Backend
 from datastore.bulk import StreamedInsert, Values
 from datastore.errors import IntegrityError, InvalidValueError, TransferError
-from datastore.reading import Batch, Unreadable
+from datastore.reading import BYTES, Batch, Unreadable
 from datastore.transfer.digest import DigestSum
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.rejects import Rejects
@@ -30,8 +30,8 @@ Line: TypeAlias = Callable[[Batch, int], int | None]
 Limits: TypeAlias = Sequence[tuple[int, Callable[[Any], None]]]
 #: Rows that the database refuses are looked for one by one, and no further than this.
 MOST_REFUSED = 10_000
-#: Batches that are written at once, and kept until then.
-WINDOW = 4
+#: The most batches that are written at once, and kept until then, and the bytes that end them.
+WINDOW, WINDOW_BYTES = 4, 4 * BYTES
 
 
 def limits_of(backend: Backend, table: TableTransfer) -> Limits:
@@ -103,9 +103,10 @@ class _Window(Iterator[Values]):
         self.failure: BaseException | None = None
         self.is_last = False
         self._batches, self._cleared = batches, cleared
+        self._size = 0
 
     def __next__(self) -> Values:
-        while len(self.pieces) < WINDOW:
+        while len(self.pieces) < WINDOW and self._size < WINDOW_BYTES:
             self.pieces.append(self._cleared(self._next_batch()))
             if self.pieces[-1].rows:
                 return self.pieces[-1].values
@@ -113,13 +114,15 @@ class _Window(Iterator[Values]):
 
     def _next_batch(self) -> Batch:
         try:
-            return next(self._batches)
+            batch = next(self._batches)
         except StopIteration:
             self.is_last = True
             raise
         except BaseException as error:
             self.failure = error
             raise
+        self._size += batch.size
+        return batch
 
 
 class TableWriter:

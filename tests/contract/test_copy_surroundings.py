@@ -272,7 +272,8 @@ def test_strings_that_break_programs_arrive(make_url: MakeURL) -> None:
     with both(make_url("sqlite"), make_url("postgresql")) as (source, target):
         source.migrate()
         ChunkRepository(source).add_many(
-            Chunk(text or "empty", text, 1, 1, text, metadata={text: [text]}) for text in texts
+            Chunk(f"{n}-{text[:80]}", text, 1, 1, text, metadata={text: [text]})
+            for n, text in enumerate(texts)
         )
         assert copy(source, target).is_complete
         assert contents(target) == contents(source)
