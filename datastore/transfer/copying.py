@@ -11,22 +11,21 @@ from sqlalchemy.engine import Connection
 from datastore import migrate
 from datastore.backends.base import Access, Backend
 from datastore.engine import access_engine, describe
-from datastore.errors import ConfigurationError, TransferError
-from datastore.settings import Settings
-from datastore.store import Datastore, load_metadata
+from datastore.errors import TransferError
+from datastore.store import Datastore
 from datastore.transfer.emptying import refuse_rows
 from datastore.transfer.equivalence import SearchSamples, sample_searches
 from datastore.transfer.loading import IncompleteLoadError, load, rehearse
 from datastore.transfer.options import LoadOptions
-from datastore.transfer.plan import TableTransfer, plan
+from datastore.transfer.plan import TableTransfer
 from datastore.transfer.reflection import FoundSchema
 from datastore.transfer.reflection import reflect as reflected
 from datastore.transfer.report import LoadReport
-from datastore.transfer.resuming import load_in_steps
+from datastore.transfer.resuming import load_resumably
 from datastore.transfer.schemas import DeclaredSchema, needs_ours, tables_present
+from datastore.transfer.selection import metadata_of, refuse_unfinished, tables_of
 from datastore.transfer.source import DatabaseSource, snapshot
 from datastore.transfer.standing import differences
-from datastore.transfer.steps import is_under_way
 from datastore.translation import translated
 
 
@@ -57,7 +56,7 @@ def copy(
         return _copy_as_found(source, target, wanted, target_backend or source.backend)
     metadata = metadata_of(source)
     with snapshot(source) as there:
-        migrated = check_revision(there, target)
+        migrated = _check_revision(there, target)
         tables, notes = tables_of(there, source, metadata, target)
         schema = DeclaredSchema(metadata, ours=migrated or needs_ours(metadata, tables))
         place = describe(source.engine)
@@ -68,7 +67,7 @@ def copy(
             backend = None if target is None else target.backend
             report = rehearse(rows, wanted, backend)
         elif wanted.resume:
-            report = load_in_steps(target, rows, wanted, schema)
+            report = load_resumably(target, rows, wanted, schema)
         else:
             samples = _samples(there, source, metadata, wanted)
             report = load(target, rows, wanted, schema, samples.searches)
@@ -80,7 +79,7 @@ def _copy_as_found(
     source: Datastore, target: Datastore | None, options: LoadOptions, backend: Backend
 ) -> LoadReport:
     with snapshot(source) as there:
-        _refuse_halves(there, source)
+        refuse_unfinished(there, source)
         found = reflected(there, source.backend, target.backend if target else backend)
         place = describe(source.engine)
         rows = DatabaseSource(there, source.backend, found.tables, place, options.batch_rows)
@@ -94,7 +93,7 @@ def _copy_as_found(
                 refuse_filled(target, found.tables)
             report = rehearse(rows, options, target.backend if target else backend)
         else:
-            load_rows = load_in_steps if options.resume else load
+            load_rows = load_resumably if options.resume else load
             try:
                 report = load_rows(target, rows, options, schema)
             except IncompleteLoadError as error:
@@ -103,43 +102,7 @@ def _copy_as_found(
     return replace(report, notes=(*schema.notes, *report.notes))
 
 
-def metadata_of(store: Datastore) -> list[sa.MetaData]:
-    """Return the metadata of the store, and that of our own tables where it is another."""
-    default = Settings.model_fields["metadata"].default
-    try:
-        ours = load_metadata(store.settings.model_copy(update={"metadata": default}))
-    except ConfigurationError:  # a host may have our library without the repositories
-        return [store.metadata]
-    return [store.metadata] if ours is store.metadata else [store.metadata, ours]
-
-
-def tables_of(
-    connection: Connection,
-    store: Datastore,
-    metadata: Sequence[sa.MetaData],
-    target: Datastore | None = None,
-) -> tuple[list[TableTransfer], list[str]]:
-    """Return the tables to move, and a note for each that nothing declares."""
-    _refuse_halves(connection, store)
-    hidden = store.backend.search_objects(connection).tables | {migrate.VERSION_TABLE}
-    present = tables_present(connection, metadata) - hidden
-    written_by = None if target is None else target.engine.dialect
-    tables = plan(metadata, present, connection.dialect, written_by)
-    left = sorted(present - {table.name for table in tables})
-    return tables, [
-        f"table {name} was left out: no metadata of the settings declares it" for name in left
-    ]
-
-
-def _refuse_halves(connection: Connection, source: Datastore) -> None:
-    if is_under_way(connection):
-        raise TransferError(
-            f"{describe(source.engine)} is in the midst of a load: let that come to its end "
-            "first, with --resume"
-        )
-
-
-def check_revision(connection: Connection, target: Datastore | None) -> bool:
+def _check_revision(connection: Connection, target: Datastore | None) -> bool:
     """Raise `TransferError` unless both are at one revision, or the target has no schema yet.
 
     Return whether the source has a schema of ours at all.

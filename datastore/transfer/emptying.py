@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from datastore.errors import TransferError
+from datastore.transfer.checkpoints import has_checkpoints
 from datastore.transfer.plan import TableTransfer
-from datastore.transfer.steps import is_under_way
 
 
 def filled(connection: Connection, tables: Sequence[TableTransfer]) -> list[TableTransfer]:
@@ -24,7 +24,7 @@ def refuse_rows(connection: Connection, tables: Sequence[TableTransfer]) -> None
     if not found:
         return
     advice = "choose to upsert or to truncate"
-    if is_under_way(connection):
+    if has_checkpoints(connection):
         advice = "they are those of an interrupted load, which --resume goes on with"
     names = ", ".join(table.name for table in found)
     raise TransferError(

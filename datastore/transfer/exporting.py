@@ -18,7 +18,6 @@ from datastore.errors import ConfigurationError, SchemaMissingError
 from datastore.kinds import VectorKind
 from datastore.store import Datastore
 from datastore.transfer.compression import Compression, compressing, compression_of
-from datastore.transfer.copying import metadata_of, tables_of
 from datastore.transfer.digest import TableDigest
 from datastore.transfer.files import appearing
 from datastore.transfer.jsonl import (
@@ -33,6 +32,7 @@ from datastore.transfer.jsonl import (
 from datastore.transfer.jsonl_writer import Embedding, JSONLWriter
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.progress import Meter, Progress
+from datastore.transfer.selection import metadata_of, tables_of
 from datastore.transfer.source import DatabaseSource, Position, snapshot
 from datastore.transfer.verification import readable
 

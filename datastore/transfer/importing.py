@@ -10,15 +10,16 @@ from typing import IO
 
 from datastore.errors import TransferError
 from datastore.store import Datastore
-from datastore.transfer.copying import metadata_of, refuse_filled
+from datastore.transfer.copying import refuse_filled
 from datastore.transfer.jsonl import LONGEST_LINE, Header, TableTotals
 from datastore.transfer.jsonl_reader import JSONLReader
 from datastore.transfer.jsonl_source import JSONLSource
 from datastore.transfer.loading import load, rehearse
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.report import LoadReport
-from datastore.transfer.resuming import load_in_steps
+from datastore.transfer.resuming import load_resumably
 from datastore.transfer.schemas import DeclaredSchema, needs_ours
+from datastore.transfer.selection import metadata_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def import_jsonl(
             return rehearse(rows, wanted, store.backend)
         migrated = rows.header.schema_revision is not None
         schema = DeclaredSchema(metadata, ours=migrated or needs_ours(metadata, rows.tables))
-        run = load_in_steps if wanted.resume else load
+        run = load_resumably if wanted.resume else load
         return run(store, rows, wanted, schema)
 
 

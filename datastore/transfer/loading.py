@@ -18,6 +18,7 @@ from datastore.backends.base import Backend
 from datastore.errors import DatastoreError, TransferError
 from datastore.reading import Batch
 from datastore.store import Datastore
+from datastore.transfer.checkpoints import drop_checkpoints
 from datastore.transfer.digest import DigestSum, TableDigest
 from datastore.transfer.emptying import empty, refuse_references, refuse_rows
 from datastore.transfer.equivalence import SearchSample, compare_searches
@@ -31,7 +32,6 @@ from datastore.transfer.report import LoadReport, SearchComparison, TableReport
 from datastore.transfer.schemas import Schema
 from datastore.transfer.source import DatabaseSource, Source
 from datastore.transfer.standing import refuse_generated
-from datastore.transfer.steps import forget
 from datastore.transfer.troubles import Troubles, key_text
 from datastore.transfer.upserting import Upserts
 from datastore.transfer.verification import digest_of
@@ -228,7 +228,7 @@ class Load(Transfer):
 def load_at_once(load: Load, connection: Connection, schema: Schema) -> LoadReport:
     """Load within the transaction of `connection`; an error means that it is to be undone."""
     load.look_for_rows(connection)
-    forget(connection)
+    drop_checkpoints(connection)
     tables = [table.target for table in load.source.tables]
     with loading(load, connection, tables, schema):
         if load.options.existing == "truncate":

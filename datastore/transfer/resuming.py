@@ -19,6 +19,7 @@ from datastore.engine import access_engine
 from datastore.errors import TransferError
 from datastore.reading import Batch
 from datastore.store import Datastore
+from datastore.transfer.checkpoints import checkpoints, drop_checkpoints, has_checkpoints
 from datastore.transfer.digest import DigestSum
 from datastore.transfer.equivalence import SearchSample
 from datastore.transfer.loading import (
@@ -31,7 +32,6 @@ from datastore.transfer.plan import TableTransfer, as_written, references_ahead
 from datastore.transfer.report import LoadReport, TableReport
 from datastore.transfer.schemas import Schema, tables_present
 from datastore.transfer.source import DatabaseSource, Position, Source, snapshot
-from datastore.transfer.steps import forget, is_under_way, steps
 from datastore.transfer.verification import digest_of
 from datastore.transfer.writing import TableWriter, attempting, inserting
 from datastore.translation import translated
@@ -39,7 +39,7 @@ from datastore.translation import translated
 _STOPPED = "the load has stopped; what was committed stays, and --resume goes on from there"
 
 
-class SteppedLoad(Load):
+class ResumableLoad(Load):
     """A load whose batches are committed one by one."""
 
     def __init__(
@@ -57,9 +57,9 @@ class SteppedLoad(Load):
         _refuse_cycles(self.source.tables)
         with self._changing(schema) as connection:
             schema.create(connection, self.source.tables)
-            if not is_under_way(connection):
+            if not has_checkpoints(connection):
                 self.look_for_rows(connection)
-                steps.create(connection)
+                checkpoints.create(connection)
             self._begin(connection)
         for table in self.source.tables:
             self._load_table(table)
@@ -82,39 +82,43 @@ class SteppedLoad(Load):
 
     def _begin(self, connection: Connection) -> None:
         """Write down that a load begins, or see that it is this one that goes on."""
-        others = sa.select(steps.c.source).where(steps.c.source != self.source.identity)
+        others = sa.select(checkpoints.c.source).where(checkpoints.c.source != self.source.identity)
         if connection.execute(others.limit(1)).first() is not None:
             raise TransferError(
                 "the target is in the midst of a load from another source: resume that one, or "
                 "begin again with --truncate"
             )
-        known = set(connection.execute(sa.select(steps.c.table_name)).scalars())
+        known = set(connection.execute(sa.select(checkpoints.c.table_name)).scalars())
         fresh = {"source": self.source.identity, "read": 0, "written": 0, "sum": "0", "done": False}
         for table in self.source.tables:
             if table.name not in known:
-                connection.execute(steps.insert(), {**fresh, "table_name": table.name, "key": []})
+                connection.execute(
+                    checkpoints.insert(), {**fresh, "table_name": table.name, "key": []}
+                )
 
-    def _step(self, table: TableTransfer) -> Any:
+    def _checkpoint(self, table: TableTransfer) -> Any:
         with snapshot(self.target) as connection:
-            found = sa.select(steps).where(steps.c.table_name == table.name)
+            found = sa.select(checkpoints).where(checkpoints.c.table_name == table.name)
             return connection.execute(found).one()
 
     def _load_table(self, table: TableTransfer) -> None:
-        step = self._step(table)
-        self.digests[table.name] = DigestSum(table.kinds, step.written, int(step.sum, 16))
-        self.reports[table.name] = TableReport(
-            table.name, step.read, step.written, step.read - step.written
+        checkpoint = self._checkpoint(table)
+        self.digests[table.name] = DigestSum(
+            table.kinds, checkpoint.written, int(checkpoint.sum, 16)
         )
-        self.meter.rows += step.read
-        if step.read:
+        self.reports[table.name] = TableReport(
+            table.name, checkpoint.read, checkpoint.written, checkpoint.read - checkpoint.written
+        )
+        self.meter.rows += checkpoint.read
+        if checkpoint.read:
             self._begun_before.append(table)
-        if step.done:
+        if checkpoint.done:
             return
         if not self.source.has_positions(table):  # no row says how far it went: all or none
             with closing(self.source.batches(table, None)) as batches:
                 self._load_batches(table, batches, done=True)
             return
-        position = Position(step.read, _key_of(table, step.key))
+        position = Position(checkpoint.read, _key_of(table, checkpoint.key))
         with closing(self.source.batches(table, position)) as batches:
             for batch in batches:
                 self._load_batches(table, [batch])
@@ -134,7 +138,7 @@ class SteppedLoad(Load):
             if self.troubles and self.options.on_error == "stop":
                 raise IncompleteLoadError(self.report(), _STOPPED)
             self.rejects.flush()
-            self._note(connection, table, reached.key, done)
+            self._save_checkpoint(connection, table, reached.key, done)
         report = self.reports[table.name]
         elapsed = report.seconds + self.meter.seconds - began
         self.reports[table.name] = replace(report, seconds=elapsed)
@@ -149,7 +153,9 @@ class SteppedLoad(Load):
             bytes=before.bytes + size,
         )
 
-    def _note(self, connection: Connection, table: TableTransfer, key: Any, done: bool) -> None:
+    def _save_checkpoint(
+        self, connection: Connection, table: TableTransfer, key: Any, done: bool
+    ) -> None:
         report = self.reports[table.name]
         values: dict[str, Any] = {
             "read": report.read,
@@ -160,7 +166,7 @@ class SteppedLoad(Load):
         if key is not None:
             values["key"] = key
         connection.execute(
-            sa.update(steps).where(steps.c.table_name == table.name).values(**values)
+            sa.update(checkpoints).where(checkpoints.c.table_name == table.name).values(**values)
         )
 
     def _end(self, schema: Schema) -> LoadReport:
@@ -176,7 +182,7 @@ class SteppedLoad(Load):
             if not all(table.matches for table in report.tables):
                 raise IncompleteLoadError(report, "the load is not right")
             self.rejects.flush()
-            forget(connection)
+            drop_checkpoints(connection)
         return report
 
     def _refuse_changes(self) -> None:
@@ -211,7 +217,7 @@ class _Reached(Iterator[Batch]):
         return batch
 
 
-def load_in_steps(
+def load_resumably(
     target: Datastore,
     source: Source,
     options: LoadOptions,
@@ -225,7 +231,7 @@ def load_in_steps(
     """
     if (report := _nothing_to_do(target, source)) is not None:
         return report
-    work = SteppedLoad(target, source, options, samples)
+    work = ResumableLoad(target, source, options, samples)
     try:
         report = work.run(schema)
     finally:
@@ -238,7 +244,7 @@ def _nothing_to_do(target: Datastore, source: Source) -> LoadReport | None:
     with snapshot(target) as connection:
         present = tables_present(connection, [table.target.metadata for table in source.tables])
         wanted = {table.name for table in source.tables}
-        if is_under_way(connection) or not wanted <= present:
+        if has_checkpoints(connection) or not wanted <= present:
             return None
         there = DatabaseSource(connection, target.backend, [as_written(t) for t in source.tables])
         counts = [there.count(table) for table in there.tables]

@@ -31,7 +31,7 @@ Limits: TypeAlias = Sequence[tuple[int, Callable[[Any], None]]]
 #: Rows that the database refuses are looked for one by one, and no further than this.
 MOST_REFUSED = 10_000
 #: The most batches that are written at once, and kept until then, and the bytes that end them.
-WINDOW, WINDOW_BYTES = 4, 4 * BYTES
+WINDOW, WINDOW_BYTES = 6, 6 * BYTES
 
 
 def limits_of(backend: Backend, table: TableTransfer) -> Limits:

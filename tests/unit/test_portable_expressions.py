@@ -128,3 +128,11 @@ def test_any_text_has_tokens(sql: str) -> None:
     found = list(tokens(sql))
     assert all(sql[token.at : token.end].strip() for token in found)
     assert [token.at for token in found] == sorted(token.at for token in found)
+
+
+@pytest.mark.parametrize(
+    "text", ["t = CAST('abcd' AS varchar(2))", "b = 'maybe'::boolean", "n = '1.5'::integer"]
+)
+def test_a_literal_that_a_cast_would_change_is_refused(text: str) -> None:
+    with pytest.raises(NotPortableError):
+        read_condition(text, COLUMNS)

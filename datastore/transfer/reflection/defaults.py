@@ -14,7 +14,12 @@ from datastore.errors import InvalidValueError
 from datastore.inspection import Moment
 from datastore.kinds import Kind
 from datastore.sqltokens import Token, closing, tokens
-from datastore.transfer.reflection.meanings import NotPortableError, in_one_form, numeric
+from datastore.transfer.reflection.meanings import (
+    NotPortableError,
+    in_one_form,
+    numeric,
+    truth,
+)
 
 #: What is written for a moment: its words, without casts, parentheses and commas.
 _MOMENTS = {
@@ -51,7 +56,6 @@ _MOMENTS = {
         Moment.EPOCH,
     ),
 }  # fmt: skip
-_TRUTHS = {"t": True, "true": True, "1": True, "f": False, "false": False, "0": False}
 _PARSED = ("date", "time", "timestamp", "instant", "uuid")
 
 
@@ -140,8 +144,8 @@ def _of_number(text: str, kind: Kind[Any]) -> Any:
 def _of_text(text: str, kind: Kind[Any]) -> Any:
     if kind.name == "text":
         return text
-    if kind.name == "boolean" and text.lower() in _TRUTHS:
-        return sa.true() if _TRUTHS[text.lower()] else sa.false()
+    if kind.name == "boolean":
+        return sa.true() if truth(text) else sa.false()
     try:
         if kind.name in ("integer", "float", "decimal"):
             return _of_number(text.strip(), kind)

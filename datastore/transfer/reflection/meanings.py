@@ -38,6 +38,8 @@ _CASTS = {
     **dict.fromkeys(("double", "real", "float8", "float4"), "float"),
     "boolean": "boolean",
 }
+#: The texts of booleans, in lower case, that mean the same to both engines' programs.
+_TRUTHS = {"t": True, "true": True, "1": True, "f": False, "false": False, "0": False}
 
 
 class NotPortableError(Exception):
@@ -264,8 +266,8 @@ def cast_to(operand: Typed, name: str) -> Typed:
     """Return a cast that changes no value; `name` is that of the type."""
     kind = _CASTS.get(name.lower().partition("(")[0])
     limited = "(" in name
-    if isinstance(operand.value, str):
-        return _cast_text(operand, name, kind)
+    if isinstance(operand.value, str) and not limited:
+        return _cast_text(operand, kind)
     if operand.value is not None and operand.is_number and kind in _NUMBERS and not limited:
         return replace(operand, kind=operand.kind if kind == "decimal" else str(kind))
     if operand.kind == "null" or (kind == operand.kind and not limited):
@@ -275,12 +277,22 @@ def cast_to(operand: Typed, name: str) -> Typed:
     raise NotPortableError(f"{operand.kind} cast to {name} is not portable")
 
 
-def _cast_text(operand: Typed, name: str, kind: str | None) -> Typed:
+def _cast_text(operand: Typed, kind: str | None) -> Typed:
     if kind in _NUMBERS:
-        return number_literal(numeric(operand.value))
+        number = numeric(operand.value)
+        if kind == "integer" and not isinstance(number, int):
+            raise NotPortableError("a text is no whole number")
+        return number_literal(number)
     if kind == "boolean":
-        return Typed(sa.true() if operand.value.lower() in ("t", "true") else sa.false(), kind)
+        return Typed(sa.true() if truth(operand.value) else sa.false(), kind)
     return operand  # of text, of an enumeration, or compared with what it stands for
+
+
+def truth(text: str) -> bool:
+    """Read a boolean, of the texts that PostgreSQL prints one by."""
+    if text.lower() not in _TRUTHS:
+        raise NotPortableError("a text is no boolean")
+    return _TRUTHS[text.lower()]
 
 
 def numeric(text: str) -> int | Decimal:

@@ -10,7 +10,7 @@ from datastore.types import JSONDocument, Text
 _metadata = sa.MetaData()
 #: One row for each table of the load. `key` is that of the last row that was read, `sum` that of
 #: the digest of the rows that were written.
-steps = sa.Table(
+checkpoints = sa.Table(
     "datastore_transfer",
     _metadata,
     sa.Column("table_name", Text(), primary_key=True),
@@ -23,11 +23,11 @@ steps = sa.Table(
 )
 
 
-def is_under_way(connection: Connection) -> bool:
+def has_checkpoints(connection: Connection) -> bool:
     """Tell whether a load in steps has begun in this database, and has not come to its end."""
-    return sa.inspect(connection).has_table(steps.name)
+    return sa.inspect(connection).has_table(checkpoints.name)
 
 
-def forget(connection: Connection) -> None:
+def drop_checkpoints(connection: Connection) -> None:
     """Let no load in steps go on from here."""
-    steps.drop(connection, checkfirst=True)
+    checkpoints.drop(connection, checkfirst=True)
