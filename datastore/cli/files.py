@@ -30,9 +30,9 @@ from datastore.cli.transfer import (
 )
 from datastore.store import Datastore
 from datastore.transfer import ExportReport, export_jsonl, import_jsonl
-from datastore.transfer.compression import Compression
-from datastore.transfer.jsonl import LONGEST_LINE
-from datastore.transfer.jsonl_writer import Embedding
+from datastore.transfer.jsonl.compression import Compression
+from datastore.transfer.jsonl.format import LONGEST_LINE
+from datastore.transfer.jsonl.writer import Embedding
 
 FormatOption: TypeAlias = Annotated[Literal["jsonl"], typer.Option(help="The format of the file.")]
 _MEGABYTE = 2**20

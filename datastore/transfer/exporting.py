@@ -17,10 +17,10 @@ from datastore.bulk import Values
 from datastore.errors import ConfigurationError, SchemaMissingError
 from datastore.kinds import VectorKind
 from datastore.store import Datastore
-from datastore.transfer.compression import Compression, compressing, compression_of
 from datastore.transfer.digest import TableDigest
-from datastore.transfer.files import appearing
-from datastore.transfer.jsonl import (
+from datastore.transfer.jsonl.compression import Compression, compressing, compression_of
+from datastore.transfer.jsonl.files import appearing
+from datastore.transfer.jsonl.format import (
     FORMAT,
     LONGEST_LINE,
     VERSION,
@@ -29,7 +29,7 @@ from datastore.transfer.jsonl import (
     TableHeader,
     kind_name,
 )
-from datastore.transfer.jsonl_writer import Embedding, JSONLWriter
+from datastore.transfer.jsonl.writer import Embedding, JSONLWriter
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.progress import Meter, Progress
 from datastore.transfer.selection import metadata_of, tables_of

@@ -11,9 +11,9 @@ from typing import IO
 from datastore.errors import TransferError
 from datastore.store import Datastore
 from datastore.transfer.copying import refuse_filled
-from datastore.transfer.jsonl import LONGEST_LINE, Header, TableTotals
-from datastore.transfer.jsonl_reader import JSONLReader
-from datastore.transfer.jsonl_source import JSONLSource
+from datastore.transfer.jsonl.format import LONGEST_LINE, Header, TableTotals
+from datastore.transfer.jsonl.reader import JSONLReader
+from datastore.transfer.jsonl.source import JSONLSource
 from datastore.transfer.loading import load, rehearse
 from datastore.transfer.options import LoadOptions
 from datastore.transfer.report import LoadReport

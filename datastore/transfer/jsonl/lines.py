@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from datastore.transfer.compression import damage, decompressing
-from datastore.transfer.jsonl import at_line
+from datastore.transfer.jsonl.compression import damage, decompressing
+from datastore.transfer.jsonl.format import at_line
 
 #: The most values in one line: some take two bytes there, and a few hundred in memory.
 MOST_VALUES = 250_000

@@ -11,7 +11,14 @@ from typing import IO, Any, Literal, TypeAlias
 from datastore.bulk import Values
 from datastore.kinds import BytesKind, Kind, VectorKind
 from datastore.transfer.digest import DigestSum
-from datastore.transfer.jsonl import TABLE, VALUES, Header, TableTotals, Trailer, trailer_line
+from datastore.transfer.jsonl.format import (
+    TABLE,
+    VALUES,
+    Header,
+    TableTotals,
+    Trailer,
+    trailer_line,
+)
 from datastore.transfer.plan import TableTransfer
 
 #: Vectors as base64 of their bytes; or as lists of numbers, which people can read, at twice the

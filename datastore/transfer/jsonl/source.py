@@ -14,7 +14,7 @@ from datastore import migrate
 from datastore.errors import InvalidValueError
 from datastore.kinds import Kind, VectorKind
 from datastore.reading import BYTES, ROWS, Batch, Batches, Reader, read_batch
-from datastore.transfer.jsonl import (
+from datastore.transfer.jsonl.format import (
     LONGEST_LINE,
     ColumnHeader,
     Header,
@@ -23,7 +23,7 @@ from datastore.transfer.jsonl import (
     kind_name,
     name_text,
 )
-from datastore.transfer.jsonl_reader import JSONLReader, Row
+from datastore.transfer.jsonl.reader import JSONLReader, Row
 from datastore.transfer.plan import TableTransfer, plan
 from datastore.transfer.source import Position
 

@@ -9,7 +9,7 @@ from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from datastore.transfer.jsonl import (
+from datastore.transfer.jsonl.format import (
     FORMAT,
     LONGEST_LINE,
     TABLE,
@@ -25,7 +25,7 @@ from datastore.transfer.jsonl import (
     repeated,
     trailer_sha256,
 )
-from datastore.transfer.lines import Lines, most_values
+from datastore.transfer.jsonl.lines import Lines, most_values
 
 Part = TypeVar("Part", bound=BaseModel)
 _ROW, _END = {TABLE, VALUES}, {"trailer", "sha256"}

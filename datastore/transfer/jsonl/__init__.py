@@ -1,0 +1,1 @@
+"""Files of JSON lines (`docs/export-format.md`): how they are written, read and compressed."""
