@@ -35,10 +35,10 @@ from datastore.transfer import (
     copy,
     verify,
 )
-from datastore.transfer.options import OnError, Verify
+from datastore.transfer.loading.options import OnError, Verify
+from datastore.transfer.loading.troubles import EXAMPLES
 from datastore.transfer.progress import Progress as Done
 from datastore.transfer.report import SearchComparison, TableReport
-from datastore.transfer.troubles import EXAMPLES
 
 UpsertOption: TypeAlias = Annotated[
     bool, typer.Option("--upsert", help="Let rows take the place of those with the same key.")

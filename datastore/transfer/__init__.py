@@ -1,15 +1,15 @@
 """Moving data: copies between engines, files in JSONL, and the proof that nothing was lost."""
 
-from datastore.transfer.comparing import VerifyReport, verify
 from datastore.transfer.copying import copy
 from datastore.transfer.exporting import ExportedTable, ExportReport, export_jsonl
 from datastore.transfer.importing import CheckedFile, check_jsonl, import_jsonl
-from datastore.transfer.loading import IncompleteLoadError
-from datastore.transfer.options import LoadOptions
+from datastore.transfer.loading.load import IncompleteLoadError
+from datastore.transfer.loading.options import LoadOptions
+from datastore.transfer.loading.troubles import Trouble
 from datastore.transfer.progress import Progress
 from datastore.transfer.report import LoadReport, SearchComparison, TableReport
-from datastore.transfer.troubles import Trouble
-from datastore.transfer.verification import Difference
+from datastore.transfer.verifying.comparing import VerifyReport, verify
+from datastore.transfer.verifying.differences import Difference
 
 __all__ = [
     "CheckedFile",

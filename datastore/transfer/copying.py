@@ -13,19 +13,19 @@ from datastore.backends.base import Access, Backend
 from datastore.engine import access_engine, describe
 from datastore.errors import TransferError
 from datastore.store import Datastore
-from datastore.transfer.emptying import refuse_rows
-from datastore.transfer.equivalence import SearchSamples, sample_searches
-from datastore.transfer.loading import IncompleteLoadError, load, rehearse
-from datastore.transfer.options import LoadOptions
+from datastore.transfer.loading.emptying import refuse_rows
+from datastore.transfer.loading.load import IncompleteLoadError, load, rehearse
+from datastore.transfer.loading.options import LoadOptions
+from datastore.transfer.loading.resuming import load_resumably
+from datastore.transfer.loading.schemas import DeclaredSchema, needs_ours, tables_present
+from datastore.transfer.loading.standing import differences
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.reflection import FoundSchema
 from datastore.transfer.reflection import reflect as reflected
 from datastore.transfer.report import LoadReport
-from datastore.transfer.resuming import load_resumably
-from datastore.transfer.schemas import DeclaredSchema, needs_ours, tables_present
 from datastore.transfer.selection import metadata_of, refuse_unfinished, tables_of
 from datastore.transfer.source import DatabaseSource, snapshot
-from datastore.transfer.standing import differences
+from datastore.transfer.verifying.searches import SearchSamples, sample_searches
 from datastore.translation import translated
 
 

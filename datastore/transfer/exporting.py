@@ -17,7 +17,6 @@ from datastore.bulk import Values
 from datastore.errors import ConfigurationError, SchemaMissingError
 from datastore.kinds import VectorKind
 from datastore.store import Datastore
-from datastore.transfer.digest import TableDigest
 from datastore.transfer.jsonl.compression import Compression, compressing, compression_of
 from datastore.transfer.jsonl.files import appearing
 from datastore.transfer.jsonl.format import (
@@ -34,7 +33,8 @@ from datastore.transfer.plan import TableTransfer
 from datastore.transfer.progress import Meter, Progress
 from datastore.transfer.selection import metadata_of, tables_of
 from datastore.transfer.source import DatabaseSource, Position, snapshot
-from datastore.transfer.verification import readable
+from datastore.transfer.verifying.differences import readable
+from datastore.transfer.verifying.digest import TableDigest
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from datastore.transfer.copying import refuse_filled
 from datastore.transfer.jsonl.format import LONGEST_LINE, Header, TableTotals
 from datastore.transfer.jsonl.reader import JSONLReader
 from datastore.transfer.jsonl.source import JSONLSource
-from datastore.transfer.loading import load, rehearse
-from datastore.transfer.options import LoadOptions
+from datastore.transfer.loading.load import load, rehearse
+from datastore.transfer.loading.options import LoadOptions
+from datastore.transfer.loading.resuming import load_resumably
+from datastore.transfer.loading.schemas import DeclaredSchema, needs_ours
 from datastore.transfer.report import LoadReport
-from datastore.transfer.resuming import load_resumably
-from datastore.transfer.schemas import DeclaredSchema, needs_ours
 from datastore.transfer.selection import metadata_of
 
 

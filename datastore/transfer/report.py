@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datastore.transfer.digest import TableDigest
-from datastore.transfer.options import Verify
-from datastore.transfer.troubles import Trouble
+from datastore.transfer.loading.options import Verify
+from datastore.transfer.loading.troubles import Trouble
+from datastore.transfer.verifying.digest import TableDigest
 
 
 @dataclass(frozen=True)

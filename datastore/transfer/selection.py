@@ -12,9 +12,9 @@ from datastore.engine import describe
 from datastore.errors import ConfigurationError, TransferError
 from datastore.settings import Settings
 from datastore.store import Datastore, load_metadata
-from datastore.transfer.checkpoints import has_checkpoints
+from datastore.transfer.loading.checkpoints import has_checkpoints
+from datastore.transfer.loading.schemas import tables_present
 from datastore.transfer.plan import TableTransfer, plan
-from datastore.transfer.schemas import tables_present
 
 
 def metadata_of(store: Datastore) -> list[sa.MetaData]:

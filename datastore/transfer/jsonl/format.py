@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
 from datastore.errors import InvalidValueError, TransferError
 from datastore.kinds import ArrayKind, Kind
 from datastore.reading import strict_json
-from datastore.transfer.troubles import shortened
+from datastore.transfer.loading.troubles import shortened
 
 FORMAT = "datastore-export"
 #: Raised by whatever would make a reader of today misunderstand a file.

@@ -10,7 +10,6 @@ from typing import IO, Any, Literal, TypeAlias
 
 from datastore.bulk import Values
 from datastore.kinds import BytesKind, Kind, VectorKind
-from datastore.transfer.digest import DigestSum
 from datastore.transfer.jsonl.format import (
     TABLE,
     VALUES,
@@ -20,6 +19,7 @@ from datastore.transfer.jsonl.format import (
     trailer_line,
 )
 from datastore.transfer.plan import TableTransfer
+from datastore.transfer.verifying.digest import DigestSum
 
 #: Vectors as base64 of their bytes; or as lists of numbers, which people can read, at twice the
 #: size and many times the work.

@@ -12,7 +12,7 @@ from datastore.backends.base import Backend
 from datastore.ddl import EnableVectors, execute
 from datastore.errors import TransferError
 from datastore.inspection import Note
-from datastore.transfer.naming import making
+from datastore.transfer.loading.naming import making
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.reflection.index_making import IndexMaker, rename_keys
 from datastore.transfer.reflection.names import folded

@@ -9,14 +9,14 @@ from sqlalchemy.engine import Connection
 
 from datastore.backends.base import Backend
 from datastore.store import Datastore
-from datastore.transfer.alike import compare
-from datastore.transfer.equivalence import SearchSamples, compare_searches, sample_searches
 from datastore.transfer.plan import TableTransfer, as_written
 from datastore.transfer.reflection import reflect as reflected
 from datastore.transfer.report import SearchComparison, TableReport
 from datastore.transfer.selection import metadata_of, tables_of
 from datastore.transfer.source import DatabaseSource, snapshot
-from datastore.transfer.verification import Difference, GroupedSum, difference, grouped
+from datastore.transfer.verifying.alike import compare
+from datastore.transfer.verifying.differences import Difference, GroupedSum, difference, grouped
+from datastore.transfer.verifying.searches import SearchSamples, compare_searches, sample_searches
 
 
 @dataclass(frozen=True)

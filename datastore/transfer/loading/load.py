@@ -18,24 +18,17 @@ from datastore.backends.base import Backend
 from datastore.errors import DatastoreError, TransferError
 from datastore.reading import Batch
 from datastore.store import Datastore
-from datastore.transfer.checkpoints import drop_checkpoints
-from datastore.transfer.digest import DigestSum, TableDigest
-from datastore.transfer.emptying import empty, refuse_references, refuse_rows
-from datastore.transfer.equivalence import SearchSample, compare_searches
-from datastore.transfer.matching import match_of
-from datastore.transfer.options import LoadOptions
-from datastore.transfer.orphans import Orphan, Orphans
-from datastore.transfer.plan import TableTransfer, as_written, references_ahead
-from datastore.transfer.progress import Meter
-from datastore.transfer.rejects import Rejects
-from datastore.transfer.report import LoadReport, SearchComparison, TableReport
-from datastore.transfer.schemas import Schema
-from datastore.transfer.source import DatabaseSource, Source
-from datastore.transfer.standing import refuse_generated
-from datastore.transfer.troubles import Troubles, key_text
-from datastore.transfer.upserting import Upserts
-from datastore.transfer.verification import digest_of
-from datastore.transfer.writing import (
+from datastore.transfer.loading.checkpoints import drop_checkpoints
+from datastore.transfer.loading.emptying import empty, refuse_references, refuse_rows
+from datastore.transfer.loading.matching import match_of
+from datastore.transfer.loading.options import LoadOptions
+from datastore.transfer.loading.orphans import Orphan, Orphans
+from datastore.transfer.loading.rejects import Rejects
+from datastore.transfer.loading.schemas import Schema
+from datastore.transfer.loading.standing import refuse_generated
+from datastore.transfer.loading.troubles import Troubles, key_text
+from datastore.transfer.loading.upserting import Upserts
+from datastore.transfer.loading.writing import (
     Limits,
     TableWriter,
     Write,
@@ -44,6 +37,13 @@ from datastore.transfer.writing import (
     limits_of,
     read_only,
 )
+from datastore.transfer.plan import TableTransfer, as_written, references_ahead
+from datastore.transfer.progress import Meter
+from datastore.transfer.report import LoadReport, SearchComparison, TableReport
+from datastore.transfer.source import DatabaseSource, Source
+from datastore.transfer.verifying.differences import digest_of
+from datastore.transfer.verifying.digest import DigestSum, TableDigest
+from datastore.transfer.verifying.searches import SearchSample, compare_searches
 from datastore.translation import translated
 
 

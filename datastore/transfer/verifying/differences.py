@@ -11,10 +11,10 @@ from zlib import crc32
 from datastore.errors import TransferError
 from datastore.kinds import framed
 from datastore.reading import Batch, Batches, Unreadable
-from datastore.transfer.digest import MODULUS, DigestSum, TableDigest, row_hashes
+from datastore.transfer.loading.troubles import EXAMPLES, key_text
 from datastore.transfer.plan import TableTransfer
 from datastore.transfer.source import Position, Source
-from datastore.transfer.troubles import EXAMPLES, key_text
+from datastore.transfer.verifying.digest import MODULUS, DigestSum, TableDigest, row_hashes
 
 #: Rows are told apart by their keys in so many groups at first, so that those of groups that differ
 #: need be kept in memory, and of so many groups at most.

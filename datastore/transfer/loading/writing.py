@@ -16,10 +16,10 @@ from datastore.backends.base import Backend
 from datastore.bulk import StreamedInsert, Values
 from datastore.errors import IntegrityError, InvalidValueError, TransferError
 from datastore.reading import BYTES, Batch, Unreadable
-from datastore.transfer.digest import DigestSum
+from datastore.transfer.loading.rejects import Rejects
+from datastore.transfer.loading.troubles import Troubles, key_text
 from datastore.transfer.plan import TableTransfer
-from datastore.transfer.rejects import Rejects
-from datastore.transfer.troubles import Troubles, key_text
+from datastore.transfer.verifying.digest import DigestSum
 from datastore.translation import translated
 
 #: Writes rows as they come, all or none; raises what the database says of them.

@@ -19,21 +19,21 @@ from datastore.engine import access_engine
 from datastore.errors import TransferError
 from datastore.reading import Batch
 from datastore.store import Datastore
-from datastore.transfer.checkpoints import checkpoints, drop_checkpoints, has_checkpoints
-from datastore.transfer.digest import DigestSum
-from datastore.transfer.equivalence import SearchSample
-from datastore.transfer.loading import (
+from datastore.transfer.loading.checkpoints import checkpoints, drop_checkpoints, has_checkpoints
+from datastore.transfer.loading.load import (
     IncompleteLoadError,
     Load,
     optimized,
 )
-from datastore.transfer.options import LoadOptions
+from datastore.transfer.loading.options import LoadOptions
+from datastore.transfer.loading.schemas import Schema, tables_present
+from datastore.transfer.loading.writing import TableWriter, attempting, inserting
 from datastore.transfer.plan import TableTransfer, as_written, references_ahead
 from datastore.transfer.report import LoadReport, TableReport
-from datastore.transfer.schemas import Schema, tables_present
 from datastore.transfer.source import DatabaseSource, Position, Source, snapshot
-from datastore.transfer.verification import digest_of
-from datastore.transfer.writing import TableWriter, attempting, inserting
+from datastore.transfer.verifying.differences import digest_of
+from datastore.transfer.verifying.digest import DigestSum
+from datastore.transfer.verifying.searches import SearchSample
 from datastore.translation import translated
 
 _STOPPED = "the load has stopped; what was committed stays, and --resume goes on from there"

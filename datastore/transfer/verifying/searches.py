@@ -15,8 +15,8 @@ from datastore.backends.base import Backend
 from datastore.errors import DatastoreError
 from datastore.schema import FullTextIndex, SearchIndex, VectorIndex, search_indexes
 from datastore.sql import matching, nearest
+from datastore.transfer.loading.schemas import tables_present
 from datastore.transfer.report import SearchComparison
-from datastore.transfer.schemas import tables_present
 from datastore.translation import translated
 
 #: How many searches are made over each index, and how many hits are compared. A vector search

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from datastore.errors import TransferError
-from datastore.transfer.checkpoints import has_checkpoints
+from datastore.transfer.loading.checkpoints import has_checkpoints
 from datastore.transfer.plan import TableTransfer
 
 

@@ -18,10 +18,10 @@ from datastore.bulk import Values
 from datastore.errors import DatabaseError, InvalidValueError, TransferError
 from datastore.reading import TableReading
 from datastore.sql import upsert
-from datastore.transfer.digest import DigestSum
-from datastore.transfer.matching import Match, Numbers, Reference, match_of, references_of
+from datastore.transfer.loading.matching import Match, Numbers, Reference, match_of, references_of
+from datastore.transfer.loading.writing import Write
 from datastore.transfer.plan import TableTransfer
-from datastore.transfer.writing import Write
+from datastore.transfer.verifying.digest import DigestSum
 from datastore.translation import translated
 
 #: Rows that are looked up by one statement.
