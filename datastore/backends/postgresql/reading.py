@@ -6,11 +6,13 @@ rows that a cursor fetches; and vectors arrive as the bytes that they are.
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from psycopg import ClientCursor, DataError
 from psycopg.abc import Buffer
@@ -23,7 +25,7 @@ from sqlalchemy.types import TypeEngine
 
 from datastore.backends.postgresql.arrays import REAL_ARRAY, RealArrayLoader
 from datastore.backends.postgresql.fallback import uses_pgvector
-from datastore.backends.postgresql.types import PgVector
+from datastore.backends.postgresql.types import PgVector, vector_from_wire
 from datastore.errors import InvalidValueError
 from datastore.execution import refusals
 from datastore.kinds import ArrayKind, Kind
@@ -62,6 +64,7 @@ _MOMENT = struct.Struct(">q")
 _INTERVAL = struct.Struct(">qii")
 #: What PostgreSQL counts microseconds from.
 _EPOCH = datetime(2000, 1, 1)
+_EPOCH_IN_UTC = _EPOCH.replace(tzinfo=UTC)
 
 
 class _TimestampLoader(Loader):
@@ -81,10 +84,9 @@ class _InstantLoader(Loader):
 
     def load(self, data: Buffer) -> datetime | Unrepresentable:
         try:
-            moment = _EPOCH + timedelta(microseconds=_MOMENT.unpack(data)[0])
+            return _EPOCH_IN_UTC + timedelta(microseconds=_MOMENT.unpack(data)[0])
         except OverflowError:
             return Unrepresentable("an instant of the years 1 to 9999")
-        return moment.replace(tzinfo=UTC)
 
 
 class _IntervalLoader(Loader):
@@ -116,6 +118,15 @@ class _TimeLoader(TimeBinaryLoader):
             return Unrepresentable("a time before 24:00")
 
 
+class _RawLoader(Loader):
+    """Leaves vectors for when there are many."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> bytes:
+        return bytes(data)
+
+
 _LOADERS: Mapping[str, type[Loader]] = {
     "timestamptz": _InstantLoader,
     "timestamp": _TimestampLoader,
@@ -139,6 +150,8 @@ def read(connection: Connection, reading: TableReading) -> Batches:
     with driver_connection.cursor() as cursor, refusals(connection):
         for name, loader in _LOADERS.items():
             cursor.adapters.register_loader(name, loader)
+        if any(name == "vector" for _, name in wires):
+            cursor.adapters.register_loader("vector", _RawLoader)
         if not uses_pgvector(connection.dialect):
             cursor.adapters.register_loader(REAL_ARRAY, RealArrayLoader)
         with cursor.copy(command) as copy:
@@ -185,13 +198,35 @@ def _wire(kind: Kind[Any], connection: Connection) -> tuple[TypeEngine[Any], str
 def _reader(kind: Kind[Any]) -> Reader:
     if kind.name == "json":
         return Reader(lambda _: None, json_document)
-    if kind.name in ("float", "decimal"):
+    if kind.name == "float":
+        return Reader(_floats, kind.check)
+    if kind.name == "decimal":
         return Reader(lambda _: None, kind.check)
     if kind.name == "array":
         return Reader(lambda _: None, _representable(kind))
-    if kind.name == "vector":  # the type and our check let in nothing else
-        return Reader(lambda values: values, kind.check)
+    if kind.name == "vector":
+        return Reader(_vectors, _vector)
     return Reader(taken_as_is(*kind.classes), _representable(kind))
+
+
+def _floats(values: Sequence[Any]) -> Sequence[Any] | None:
+    if set(map(type, values)) != {float} or any(map(math.isnan, values)):
+        return None
+    return values
+
+
+def _vectors(values: Sequence[Any]) -> Sequence[Any] | None:
+    """Take vectors of one length as one matrix; the type and our check let in nothing else."""
+    if set(map(type, values)) != {bytes} or len(set(map(len, values))) != 1:
+        return None
+    words = np.frombuffer(b"".join(values), dtype=">f4").reshape(len(values), -1)
+    matrix = words[:, 1:].astype("<f4")  # behind the number of dimensions, in 32 bits
+    matrix.flags.writeable = False
+    return list(matrix)
+
+
+def _vector(raw: Any) -> Any:
+    return vector_from_wire(raw) if isinstance(raw, bytes) else raw
 
 
 def _representable(kind: Kind[Any]) -> Any:

@@ -82,7 +82,7 @@ def _received(value: Any) -> FloatVector | None:
     if isinstance(value, list):
         return _read_only(np.array(value, dtype="<f4"))
     # pgvector's, on a connection that was opened before it came.
-    return _from_wire(value) if isinstance(value, bytes) else _from_text(value.encode())
+    return vector_from_wire(value) if isinstance(value, bytes) else _from_text(value.encode())
 
 
 class VectorValue:
@@ -234,7 +234,7 @@ class VectorBinaryLoader(Loader):
 
     def load(self, data: Buffer) -> FloatVector:
         """Return a float32 array."""
-        return _from_wire(data)
+        return vector_from_wire(data)
 
 
 class VectorTextLoader(Loader):
@@ -245,7 +245,8 @@ class VectorTextLoader(Loader):
         return _from_text(bytes(data))
 
 
-def _from_wire(data: Buffer) -> FloatVector:
+def vector_from_wire(data: Buffer) -> FloatVector:
+    """Read what `vector_send` wrote."""
     return _read_only(np.frombuffer(data, dtype=">f4", offset=4).astype("<f4"))
 
 
