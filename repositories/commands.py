@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -25,7 +25,7 @@ from datastore.cli import (
 from datastore.errors import ConnectionFailedError, NotFoundError
 from repositories.base import DEFAULT_NAMESPACE
 from repositories.embedding_commands import EMBEDDER, embedder_of, progress_bar, reembed
-from repositories.files import normalized, shown
+from repositories.files import SUFFIXES, normalized, shown
 from repositories.graph_command import graph
 from repositories.indexing import FileReport, IndexReport
 from repositories.mcp_server import build_server, output_elsewhere, serve
@@ -70,10 +70,18 @@ def index(
         if made := prepare_schema(store):
             invocation.notice("schema: created, since the database was empty")
         memory = MemoryManager(store, embed, namespace=namespace)
-        report = _index(invocation, memory, paths)
-        document = {"database": location(store), "schema_created": made, **_as_document(report)}
+        files = {path: memory.files(path) for path in paths}
+        report = _index(invocation, memory, files)
+        missing = 0 if embed else _without_vector(memory)
+        document = {
+            "database": location(store),
+            "schema_created": made,
+            **_as_document(report),
+            "without_vector": missing,
+        }
+        hints = [*_nothing_found(files, report), *_vectors_missing(missing)]
     if invocation.verbose is not False or invocation.json:
-        invocation.answer(document, *_index_lines(report))
+        invocation.answer(document, *_index_lines(report), *_notes(hints))
     if report.notes:  # what was asked for was done in part
         raise typer.Exit(1)
 
@@ -89,17 +97,45 @@ def _open(invocation: Invocation, paths: Sequence[str]) -> Datastore:
         raise NotFoundError(f"there is no file or folder {shown(missing[0])}") from None
 
 
-def _index(invocation: Invocation, memory: MemoryManager, paths: Sequence[str]) -> IndexReport:
+def _without_vector(memory: MemoryManager) -> int:
+    """Count the chunks that a search by meaning misses, in a store that has vectors."""
+    stats = memory.stats()
+    return 0 if stats.space is None else stats.chunks - stats.embedded
+
+
+def _vectors_missing(count: int) -> Iterator[str]:
+    if count:
+        what = "1 chunk has" if count == 1 else f"{count:,} chunks have"
+        remedy = "index with --embedder, or run `datastore reembed`"
+        yield f"{what} no vector, and a search by meaning misses what has none: {remedy}"
+
+
+def _nothing_found(files: Mapping[str, Sequence[Path]], report: IndexReport) -> Iterator[str]:
+    """Name the folders that hold nothing to index."""
+    told = {file.path for file in report.files}
+    for path, found in files.items():
+        folder = normalized(path)
+        if not found and folder.is_dir() and shown(folder) not in told:
+            yield f"there is no {', '.join(sorted(SUFFIXES))} file in '{shown(folder)}'"
+
+
+def _index(
+    invocation: Invocation, memory: MemoryManager, files: Mapping[str, Sequence[Path]]
+) -> IndexReport:
     with progress_bar(invocation) as progress:
-        task = progress.add_task("indexing", total=sum(len(memory.files(path)) for path in paths))
+        total = len({file for found in files.values() for file in found})
+        task = progress.add_task("indexing", total=total)
 
         def advance(report: FileReport) -> None:
             if report.outcome != "removed":  # which was no file to look at
                 progress.update(task, advance=1, description=plain(Path(report.path).name))
 
-        reports = [memory.index(path, progress=advance) for path in paths]
-    files = tuple(file for report in reports for file in report.files)
-    return IndexReport(files, tuple(note for report in reports for note in report.notes))
+        reports = [memory.index(path, progress=advance) for path in files]
+    first: dict[str, FileReport] = {}  # a file may be named, and stand in a folder that is
+    for file in (file for report in reports for file in report.files):
+        first.setdefault(file.path, file)
+    notes = dict.fromkeys(note for report in reports for note in report.notes)
+    return IndexReport(tuple(first.values()), tuple(notes))
 
 
 def _as_document(report: IndexReport) -> dict[str, Any]:
@@ -117,7 +153,11 @@ def _index_lines(report: IndexReport) -> Iterator[RenderableType]:
             yield styled(("skipped ", "yellow"), (f"{file.path}: {file.reason}", ""))
     counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items())
     yield styled(("indexed: ", "green"), (f"{counts}; {report.chunks} chunks", ""))
-    yield from (styled(("note: ", "yellow"), (note, "")) for note in report.notes)
+    yield from _notes(report.notes)
+
+
+def _notes(notes: Iterable[str]) -> Iterator[RenderableType]:
+    return (styled(("note: ", "yellow"), (note, "")) for note in notes)
 
 
 # --- forget -------------------------------------------------------------------------------------
@@ -205,7 +245,7 @@ def _search_lines(found: SearchResult[Chunk], graph: bool) -> Iterator[Renderabl
     hits = f"{len(found)} {'hit' if len(found) == 1 else 'hits'}" if found else "no hits"
     how = f" ({found.method}, {', '.join(found.indexes)})" if found.indexes else ""
     yield styled((hits + how, "dim"))
-    yield from (styled(("note: ", "yellow"), (note, "")) for note in found.notes)
+    yield from _notes(found.notes)
 
 
 def _score(score: float) -> str:

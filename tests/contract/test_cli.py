@@ -264,6 +264,24 @@ def test_index_for_people(run: Run, migrated_url: str, docs: str) -> None:
     assert run("index", docs, "--quiet", "--url", migrated_url).out == ""
 
 
+def test_index_of_a_folder_with_nothing_to_index_says_so(
+    run: Run, migrated_url: str, docs: str
+) -> None:
+    Path("empty").mkdir()
+    Path("empty", "code.py").write_text("pass")
+    ran = run("index", docs, "empty", "--url", migrated_url)
+    assert ran.code == 0
+    assert "note: there is no .markdown, .md, .rst, .text, .txt file in 'empty'" in ran.out
+
+
+def test_a_file_that_is_named_twice_is_counted_once(run: Run, migrated_url: str, docs: str) -> None:
+    Path(docs, "bad.md").write_bytes(b"\0")
+    arguments = [f"{docs}/bad.md", f"{docs}/fox.md", docs, docs]
+    document = run("index", *arguments, "--json", "--url", migrated_url).document
+    assert (document["skipped"], document["added"], document["unchanged"]) == (1, 2, 0)
+    assert document["chunks"] == 2
+
+
 def test_index_makes_the_schema_of_an_empty_file_alone(
     run: Run, empty_store: Datastore, database_url: str, docs: str
 ) -> None:
@@ -420,7 +438,7 @@ def test_an_embedder_that_fails_leaves_the_words(run: Run, migrated_url: str, do
     found = run("search", "fox", "--json", *embedder)
     assert (found.code, len(found.document["hits"])) == (0, 1)
     assert "only text was searched" in found.document["notes"][0]
-    assert "note: embedder raised" in run("index", docs, *embedder).out
+    assert "note: the embedder raised" in run("index", docs, *embedder).out
     assert CANARY not in ran.out + found.out
 
 
@@ -432,7 +450,7 @@ def test_an_answer_of_no_use_leaves_the_words(
     embedder = ["--embedder", f"vectors_for_tests:{name}", "--url", migrated_url, "--json"]
     ran = run("index", docs, *embedder)
     assert (ran.code, ran.document["added"]) == (1, 2)
-    assert ran.document["notes"][0].startswith("embedder")
+    assert ran.document["notes"][0].startswith("the embedder")
     assert len(run("search", "fox", *embedder).document["hits"]) == 1
 
 
@@ -490,6 +508,44 @@ def test_another_vector_space_is_refused(run: Run, migrated_url: str, docs: str)
     assert (ran.code, "'other'" in ran.err) == (1, True)
     ran = run("search", "x", "--embedder", "vectors_for_tests:longer", "--url", migrated_url)
     assert (ran.code, "expected 3 dimensions, got 4" in ran.out) == (0, True)
+
+
+@pytest.mark.usefixtures("embedders")
+def test_a_model_that_is_not_the_recorded_one_is_refused_where_nothing_has_changed(
+    run: Run, migrated_url: str, docs: str
+) -> None:
+    options = ["--json", "--url", migrated_url]
+    run("index", docs, "--embedder", "vectors_for_tests:good#small", *options)
+    other = run("index", docs, "--embedder", "vectors_for_tests:good#other", *options)
+    assert other.error[0] == "EmbeddingMismatchError"
+    unnamed = run("index", docs, "--embedder", "vectors_for_tests:good", *options)
+    assert "nothing names a model here" in unnamed.error[1]
+    assert "--embedder MODULE:NAME#small" in unnamed.error[1]
+
+
+@pytest.mark.usefixtures("embedders")
+def test_index_tells_of_chunks_without_a_vector(run: Run, migrated_url: str, docs: str) -> None:
+    url = ["--url", migrated_url]
+    assert "note: " not in run("index", docs, *url).out, (
+        "in a store without vectors none is missing"
+    )
+    run("index", docs, "--embedder", "vectors_for_tests:good#small", *url)
+    Path(docs, "new.md").write_text("New.\n")
+    ran = run("index", docs, *url)
+    assert ran.code == 0
+    assert "note: 1 chunk has no vector" in ran.out
+    assert run("index", docs, "--json", *url).document["without_vector"] == 1
+
+
+@pytest.mark.usefixtures("embedders")
+def test_what_an_embedder_raises_is_for_those_who_ask(
+    run: Run, migrated_url: str, docs: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ["--embedder", "vectors_for_tests:failing#a", "--url", migrated_url]
+    assert "raised RuntimeError (--verbose tells why)" in run("index", docs, *options).out
+    assert CANARY not in caplog.text
+    assert CANARY not in run("index", docs, "--verbose", *options).out
+    assert CANARY in caplog.text
 
 
 # --- the command line itself --------------------------------------------------------------------
