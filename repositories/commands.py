@@ -94,7 +94,7 @@ def _open(invocation: Invocation, paths: Sequence[str]) -> Datastore:
     except ConnectionFailedError:
         if not missing:
             raise
-        raise NotFoundError(f"there is no file or folder {shown(missing[0])}") from None
+        raise NotFoundError(f"there is no file or folder '{shown(missing[0])}'") from None
 
 
 def _without_vector(memory: MemoryManager) -> int:
@@ -201,11 +201,22 @@ def search(
     embed = embedder_of(invocation, embedder)
     with invocation.open(create=False) as store:
         require_schema(store)
-        found = MemoryManager(store, embed, namespace=namespace).search(
-            text, limit, use_graph=graph, path=path, marks=MARKS
-        )
+        memory = MemoryManager(store, embed, namespace=namespace)
+        found = memory.search(text, limit, use_graph=graph, path=path, marks=MARKS)
         document = {"database": location(store), "query": text, **_as_answer(found)}
-    invocation.answer(document, *_search_lines(found, graph))
+        why = () if found else _why_nothing(memory, text, path)
+        lines = (*_search_lines(found, graph), *_summary(found, invocation), *_notes(why))
+    invocation.answer(document, *lines)
+
+
+def _why_nothing(memory: MemoryManager, query: str, path: str | None) -> Iterator[str]:
+    """Say why a search could find nothing, where that is plain."""
+    if not query.strip():
+        yield "the query is empty"
+    elif not memory.holds_path(""):
+        yield f"the namespace {memory.namespace!r} is empty: `datastore index` fills it"
+    elif path is not None and not memory.holds_path(path):
+        yield f"no path in the memory begins with {path!r}"
 
 
 def _as_answer(found: SearchResult[Chunk]) -> dict[str, Any]:
@@ -242,9 +253,12 @@ def _search_lines(found: SearchResult[Chunk], graph: bool) -> Iterator[Renderabl
             (f"  {' + '.join(hit.reasons)}" if found.indexes[1:] or graph else "", "dim"),
         )
         yield _marked(hit.snippet or "")
+
+
+def _summary(found: SearchResult[Chunk], invocation: Invocation) -> Iterator[RenderableType]:
     hits = f"{len(found)} {'hit' if len(found) == 1 else 'hits'}" if found else "no hits"
-    how = f" ({found.method}, {', '.join(found.indexes)})" if found.indexes else ""
-    yield styled((hits + how, "dim"))
+    how = f" ({found.method}, {', '.join(found.indexes)})"
+    yield styled((hits + (how if found.indexes and invocation.verbose else ""), "dim"))
     yield from _notes(found.notes)
 
 

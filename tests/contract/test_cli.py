@@ -306,7 +306,7 @@ def test_index_makes_no_schema_beside_foreign_tables(
 def test_index_of_a_missing_path_makes_no_database(run: Run, tmp_path: Path) -> None:
     ran = run("index", "nowhere", "--url", "sqlite:///new.db")
     assert ran.code == 1
-    assert ran.err == "error: there is no file or folder nowhere\n"
+    assert ran.err == "error: there is no file or folder 'nowhere'\n"
     assert not Path(tmp_path, "new.db").exists()
 
 
@@ -342,7 +342,9 @@ def test_search_for_people(run: Run, migrated_url: str, docs: str) -> None:
     ran = run("search", "the fox", "--url", migrated_url)
     assert re.search(r"^ 1  (0\.\d{3}|<\.001)  docs/fox\.md:1-3$", ran.out, re.MULTILINE)
     assert "    # Animals The quick brown fox jumps" in ran.out
-    assert "1 hit (exact, chunk_text)" in ran.out
+    assert ran.out.endswith("1 hit\n")
+    talkative = run("search", "the fox", "--verbose", "--url", migrated_url)
+    assert talkative.out.endswith("1 hit (exact, chunk_text)\n")
     assert "\x1b" not in ran.out, "colour is for terminals"
 
 
@@ -350,6 +352,19 @@ def test_no_hits_is_no_error(run: Run, migrated_url: str) -> None:
     ran = run("search", "nothing of the kind", "--url", migrated_url)
     assert ran.code == 0
     assert "no hits" in ran.out
+
+
+def test_no_hits_are_explained_where_that_is_plain(run: Run, migrated_url: str, docs: str) -> None:
+    def notes(*arguments: str) -> list[str]:
+        return run("search", *arguments, "--url", migrated_url).out.splitlines()[2:]
+
+    run("index", docs, "--url", migrated_url)
+    assert notes("fox", "--namespace", "bob") == [
+        "note: the namespace 'bob' is empty: `datastore index` fills it"
+    ]
+    assert notes("fox", "--path", "dogs/") == ["note: no path in the memory begins with 'dogs/'"]
+    assert notes(" ") == ["note: the query is empty"]
+    assert notes("elephant") == []
 
 
 def test_search_by_limit_and_path(run: Run, migrated_url: str, docs: str) -> None:
@@ -362,6 +377,9 @@ def test_search_by_limit_and_path(run: Run, migrated_url: str, docs: str) -> Non
     assert sorted(paths()) == ["docs/fox.md", "docs/tea.txt"]
     assert len(paths("--limit", "1")) == 1
     assert paths("--path", "docs/t") == ["docs/tea.txt"]
+    assert paths("--path", "./docs/../docs/t") == ["docs/tea.txt"]
+    assert len(paths("--path", ".")) == len(paths("--path", "./docs")) == 2
+    assert paths("--path", "docs/t/") == []
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "many"])
@@ -427,6 +445,13 @@ def test_a_bad_embedder_is_named(
     assert ran.error[0] == error_class
     assert "embedder" in ran.error[1]
     assert CANARY not in ran.out
+
+
+def test_a_module_that_is_not_found_is_told_with_where_it_was_looked_for(
+    run: Run, migrated_url: str, tmp_path: Path
+) -> None:
+    ran = run("search", "x", "--embedder", "nowhere:embed", "--json", "--url", migrated_url)
+    assert f"in PYTHONPATH and in the folder '{tmp_path}'" in ran.error[1]
 
 
 @pytest.mark.usefixtures("embedders")
@@ -720,6 +745,37 @@ def test_graph_tells_what_lies_around_an_entity(run: Run, graph_url: str) -> Non
     assert [line.split()[:2] for line in lines[:2]] == [["0", "Ann"], ["1", "Bob"]]
     assert "knows -> Bob" in lines[2]
     assert lines[3] == "entities: 2, relationships: 1"
+
+
+def test_graph_counts_in_words_that_fit(run: Run, graph_url: str) -> None:
+    out = run("graph", "ann", "--hops", "1", "--url", graph_url).out
+    assert "person, ann, told 3 times" in out
+    assert "person, bob, told once" in out
+    assert "knows -> Bob  strength 5" in out
+
+
+def test_graph_shows_a_part_of_very_many_relationships(
+    run: Run, graph_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repositories.graph_command.RELATIONSHIPS", 1)
+    out = run("graph", "ann", "--url", graph_url).out
+    assert out.count("strength") == 1
+    assert "relationships: 2" in out
+    assert "note: 1 of the 2 relationships are shown; --json gives all" in out
+
+
+def test_graph_takes_a_name_of_several_words(run: Run, graph_url: str) -> None:
+    with Datastore.open(graph_url) as store:
+        GraphRepository(store).add_entity(Entity("g", "age group", "concept"))
+    ran = run("graph", "age", "group", "--url", graph_url)
+    assert (ran.code, "age group" in ran.out) == (0, True)
+
+
+def test_graph_names_the_types_that_there_are(run: Run, graph_url: str) -> None:
+    ran = run("graph", "bob", "--type", "nosuch", "--type", "knows", "--url", graph_url)
+    assert ran.code == 0
+    assert ran.err == "no relationship is of type 'nosuch'; the types are: 'knows', 'works at'\n"
+    assert run("graph", "bob", "--type", "knows", "--url", graph_url).err == ""
 
 
 def test_graph_shows_no_line_that_a_name_brings_along(run: Run, graph_url: str) -> None:
