@@ -152,8 +152,12 @@ def _index_lines(report: IndexReport) -> Iterator[RenderableType]:
         if file.outcome == "skipped":
             yield styled(("skipped ", "yellow"), (f"{file.path}: {file.reason}", ""))
     counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items())
-    yield styled(("indexed: ", "green"), (f"{counts}; {report.chunks} chunks", ""))
+    yield styled(("indexed: ", "green"), (f"{counts}; {_number(report.chunks, 'chunk')}", ""))
     yield from _notes(report.notes)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _notes(notes: Iterable[str]) -> Iterator[RenderableType]:
@@ -174,7 +178,7 @@ def forget(
         report = MemoryManager(store, namespace=namespace).forget(path)
         paths = [file.path for file in report.files]
         document = {"database": location(store), "chunks": report.chunks, "forgotten": paths}
-    told = f"{len(paths)} {'file' if len(paths) == 1 else 'files'}, {report.chunks} chunks"
+    told = f"{_number(len(paths), 'file')}, {_number(report.chunks, 'chunk')}"
     invocation.answer(document, styled(("forgotten: ", "green"), (told, "")))
 
 
@@ -256,7 +260,7 @@ def _search_lines(found: SearchResult[Chunk], graph: bool) -> Iterator[Renderabl
 
 
 def _summary(found: SearchResult[Chunk], invocation: Invocation) -> Iterator[RenderableType]:
-    hits = f"{len(found)} {'hit' if len(found) == 1 else 'hits'}" if found else "no hits"
+    hits = _number(len(found), "hit") if found else "no hits"
     how = f" ({found.method}, {', '.join(found.indexes)})"
     yield styled((hits + (how if found.indexes and invocation.verbose else ""), "dim"))
     yield from _notes(found.notes)

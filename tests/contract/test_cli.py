@@ -513,7 +513,7 @@ def test_forget_removes_what_was_indexed(run: Run, migrated_url: str, docs: str)
     ran = run("forget", "docs/fox.md", "--json", "--url", migrated_url)
     assert (ran.document["forgotten"], ran.document["chunks"]) == (["docs/fox.md"], 1)
     assert run("search", "fox", "--json", "--url", migrated_url).document["hits"] == []
-    assert "forgotten: 1 file, 1 chunks" in run("forget", docs, "--url", migrated_url).out
+    assert "forgotten: 1 file, 1 chunk\n" in run("forget", docs, "--url", migrated_url).out
     assert run("forget", docs, "--json", "--url", migrated_url).error[0] == "NotFoundError"
 
 
