@@ -1,6 +1,6 @@
 """An agent that remembers: notes go in, and before each answer it recalls what it knows.
 
-    python examples/agent_memory.py                                    # a SQLite file
+    python examples/agent_memory.py                                    # ./agent_memory.db
     DATABASE_URL=postgresql://user@host/db python examples/agent_memory.py
 
 The same program runs on both. The words of a made-up vocabulary stand for an embedding model here;
@@ -10,6 +10,7 @@ a real one is `HTTPEmbedder` or `SentenceTransformerEmbedder` of `repositories.e
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,7 +66,7 @@ class Agent:
 
 def main() -> None:
     """Teach an agent a little, and ask it."""
-    with Datastore.open() as store:
+    with Datastore.open(os.environ.get("DATABASE_URL", "sqlite:///agent_memory.db")) as store:
         store.migrate()
         agent = Agent(store, "example")
         agent.learn("tea", "Green tea wants water of 80 degrees.", "Black tea takes boiling water.")

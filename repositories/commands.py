@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -25,7 +25,7 @@ from datastore.cli import (
 from datastore.errors import ConnectionFailedError, NotFoundError
 from repositories.base import DEFAULT_NAMESPACE
 from repositories.embedding_commands import EMBEDDER, embedder_of, progress_bar, reembed
-from repositories.files import normalized, shown
+from repositories.files import SUFFIXES, normalized, shown
 from repositories.graph_command import graph
 from repositories.indexing import FileReport, IndexReport
 from repositories.mcp_server import build_server, output_elsewhere, serve
@@ -70,10 +70,18 @@ def index(
         if made := prepare_schema(store):
             invocation.notice("schema: created, since the database was empty")
         memory = MemoryManager(store, embed, namespace=namespace)
-        report = _index(invocation, memory, paths)
-        document = {"database": location(store), "schema_created": made, **_as_document(report)}
+        files = {path: memory.files(path) for path in paths}
+        report = _index(invocation, memory, files)
+        missing = 0 if embed else _without_vector(memory)
+        document = {
+            "database": location(store),
+            "schema_created": made,
+            **_as_document(report),
+            "without_vector": missing,
+        }
+        hints = [*_nothing_found(files, report), *_vectors_missing(missing)]
     if invocation.verbose is not False or invocation.json:
-        invocation.answer(document, *_index_lines(report))
+        invocation.answer(document, *_index_lines(report), *_notes(hints))
     if report.notes:  # what was asked for was done in part
         raise typer.Exit(1)
 
@@ -86,20 +94,48 @@ def _open(invocation: Invocation, paths: Sequence[str]) -> Datastore:
     except ConnectionFailedError:
         if not missing:
             raise
-        raise NotFoundError(f"there is no file or folder {shown(missing[0])}") from None
+        raise NotFoundError(f"there is no file or folder '{shown(missing[0])}'") from None
 
 
-def _index(invocation: Invocation, memory: MemoryManager, paths: Sequence[str]) -> IndexReport:
+def _without_vector(memory: MemoryManager) -> int:
+    """Count the chunks that a search by meaning misses, in a store that has vectors."""
+    stats = memory.stats()
+    return 0 if stats.space is None else stats.chunks - stats.embedded
+
+
+def _vectors_missing(count: int) -> Iterator[str]:
+    if count:
+        what = "1 chunk has" if count == 1 else f"{count:,} chunks have"
+        remedy = "index with --embedder, or run `datastore reembed`"
+        yield f"{what} no vector, and a search by meaning misses what has none: {remedy}"
+
+
+def _nothing_found(files: Mapping[str, Sequence[Path]], report: IndexReport) -> Iterator[str]:
+    """Name the folders that hold nothing to index."""
+    told = {file.path for file in report.files}
+    for path, found in files.items():
+        folder = normalized(path)
+        if not found and folder.is_dir() and shown(folder) not in told:
+            yield f"there is no {', '.join(sorted(SUFFIXES))} file in '{shown(folder)}'"
+
+
+def _index(
+    invocation: Invocation, memory: MemoryManager, files: Mapping[str, Sequence[Path]]
+) -> IndexReport:
     with progress_bar(invocation) as progress:
-        task = progress.add_task("indexing", total=sum(len(memory.files(path)) for path in paths))
+        total = len({file for found in files.values() for file in found})
+        task = progress.add_task("indexing", total=total)
 
         def advance(report: FileReport) -> None:
             if report.outcome != "removed":  # which was no file to look at
                 progress.update(task, advance=1, description=plain(Path(report.path).name))
 
-        reports = [memory.index(path, progress=advance) for path in paths]
-    files = tuple(file for report in reports for file in report.files)
-    return IndexReport(files, tuple(note for report in reports for note in report.notes))
+        reports = [memory.index(path, progress=advance) for path in files]
+    first: dict[str, FileReport] = {}  # a file may be named, and stand in a folder that is
+    for file in (file for report in reports for file in report.files):
+        first.setdefault(file.path, file)
+    notes = dict.fromkeys(note for report in reports for note in report.notes)
+    return IndexReport(tuple(first.values()), tuple(notes))
 
 
 def _as_document(report: IndexReport) -> dict[str, Any]:
@@ -116,8 +152,16 @@ def _index_lines(report: IndexReport) -> Iterator[RenderableType]:
         if file.outcome == "skipped":
             yield styled(("skipped ", "yellow"), (f"{file.path}: {file.reason}", ""))
     counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items())
-    yield styled(("indexed: ", "green"), (f"{counts}; {report.chunks} chunks", ""))
-    yield from (styled(("note: ", "yellow"), (note, "")) for note in report.notes)
+    yield styled(("indexed: ", "green"), (f"{counts}; {_number(report.chunks, 'chunk')}", ""))
+    yield from _notes(report.notes)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _notes(notes: Iterable[str]) -> Iterator[RenderableType]:
+    return (styled(("note: ", "yellow"), (note, "")) for note in notes)
 
 
 # --- forget -------------------------------------------------------------------------------------
@@ -134,7 +178,7 @@ def forget(
         report = MemoryManager(store, namespace=namespace).forget(path)
         paths = [file.path for file in report.files]
         document = {"database": location(store), "chunks": report.chunks, "forgotten": paths}
-    told = f"{len(paths)} {'file' if len(paths) == 1 else 'files'}, {report.chunks} chunks"
+    told = f"{_number(len(paths), 'file')}, {_number(report.chunks, 'chunk')}"
     invocation.answer(document, styled(("forgotten: ", "green"), (told, "")))
 
 
@@ -161,11 +205,22 @@ def search(
     embed = embedder_of(invocation, embedder)
     with invocation.open(create=False) as store:
         require_schema(store)
-        found = MemoryManager(store, embed, namespace=namespace).search(
-            text, limit, use_graph=graph, path=path, marks=MARKS
-        )
+        memory = MemoryManager(store, embed, namespace=namespace)
+        found = memory.search(text, limit, use_graph=graph, path=path, marks=MARKS)
         document = {"database": location(store), "query": text, **_as_answer(found)}
-    invocation.answer(document, *_search_lines(found, graph))
+        why = () if found else _why_nothing(memory, text, path)
+        lines = (*_search_lines(found, graph), *_summary(found, invocation), *_notes(why))
+    invocation.answer(document, *lines)
+
+
+def _why_nothing(memory: MemoryManager, query: str, path: str | None) -> Iterator[str]:
+    """Say why a search could find nothing, where that is plain."""
+    if not query.strip():
+        yield "the query is empty"
+    elif not memory.holds_path(""):
+        yield f"the namespace {memory.namespace!r} is empty: `datastore index` fills it"
+    elif path is not None and not memory.holds_path(path):
+        yield f"no path in the memory begins with {path!r}"
 
 
 def _as_answer(found: SearchResult[Chunk]) -> dict[str, Any]:
@@ -202,10 +257,13 @@ def _search_lines(found: SearchResult[Chunk], graph: bool) -> Iterator[Renderabl
             (f"  {' + '.join(hit.reasons)}" if found.indexes[1:] or graph else "", "dim"),
         )
         yield _marked(hit.snippet or "")
-    hits = f"{len(found)} {'hit' if len(found) == 1 else 'hits'}" if found else "no hits"
-    how = f" ({found.method}, {', '.join(found.indexes)})" if found.indexes else ""
-    yield styled((hits + how, "dim"))
-    yield from (styled(("note: ", "yellow"), (note, "")) for note in found.notes)
+
+
+def _summary(found: SearchResult[Chunk], invocation: Invocation) -> Iterator[RenderableType]:
+    hits = _number(len(found), "hit") if found else "no hits"
+    how = f" ({found.method}, {', '.join(found.indexes)})"
+    yield styled((hits + (how if found.indexes and invocation.verbose else ""), "dim"))
+    yield from _notes(found.notes)
 
 
 def _score(score: float) -> str:

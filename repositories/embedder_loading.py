@@ -12,12 +12,14 @@ Behind `#` stands the name of the model, which an import may have as well.
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
 from datastore.errors import ConfigurationError
 from repositories.embedders import CallableEmbedder, Embedder
+from repositories.files import shown
 from repositories.http_embedder import HTTPEmbedder
 from repositories.sentence_transformer import SentenceTransformerEmbedder
 
@@ -54,6 +56,10 @@ def _imported(name: str) -> Any:
             found = getattr(found, part)
     except Exception as error:  # a module may raise whatever it likes while it is imported
         told = f": {error}" if isinstance(error, ImportError | SyntaxError) else ""
+        if isinstance(error, ModuleNotFoundError):
+            told += (
+                f", among what is installed, in PYTHONPATH and in the folder '{shown(Path.cwd())}'"
+            )
         raise ConfigurationError(
             f"--embedder: {name} cannot be imported ({type(error).__name__}{told}); "
             "expected package.module:callable, URL#MODEL or sentence-transformers:MODEL"

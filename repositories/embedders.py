@@ -7,14 +7,17 @@ in files of their own: `http_embedder.py`, `sentence_transformer.py`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from datastore.bulk import batches
 from datastore.errors import EmbeddingError, EmbeddingRefusedError, InvalidValueError
 from datastore.types import FloatVector, as_vector
+
+logger = logging.getLogger("datastore")
 
 #: Texts per call of an embedder.
 EMBED_BATCH = 64
@@ -109,9 +112,16 @@ def _answer(embedder: Embedder, batch: list[str]) -> Any:
     except EmbeddingError:
         raise
     except OSError as error:  # a connection, a timeout
-        raise EmbeddingError(f"{_named(embedder)} raised {type(error).__name__}") from error
-    except Exception as error:  # whatever somebody's model may raise; its text may quote ours
-        raise EmbeddingRefusedError(f"{_named(embedder)} raised {type(error).__name__}") from error
+        _fail(embedder, error, EmbeddingError)
+    except Exception as error:  # whatever somebody's model may raise
+        _fail(embedder, error, EmbeddingRefusedError)
+
+
+def _fail(embedder: Embedder, error: Exception, error_class: type[EmbeddingError]) -> NoReturn:
+    """Raise without the message of `error`, which may quote texts or keys: the log has it."""
+    what = f"{_named(embedder)} raised {type(error).__name__}"
+    logger.debug("%s: %s", what, error)
+    raise error_class(f"{what} (--verbose tells why)") from error
 
 
 def _checked(embedder: Embedder, answer: Any, shape: tuple[int, int | None]) -> list[FloatVector]:
@@ -146,4 +156,4 @@ def numbers(answer: Any) -> np.ndarray[Any, Any] | None:
 
 
 def _named(embedder: Embedder) -> str:
-    return "embedder" if embedder.model is None else f"embedder {embedder.model}"
+    return "the embedder" if embedder.model is None else f"the embedder {embedder.model!r}"

@@ -63,7 +63,7 @@ def reembed(
     chosen = load_embedder(embedder, settings.embedding.api_key)
     with invocation.open(create=False) as store, progress_bar(invocation) as bar:
         require_schema(store)
-        task = bar.add_task(plain(chosen.model or ""))
+        task = bar.add_task(plain(chosen.model or ""), total=None)  # until it has been counted
 
         def advance(progress: ReembedProgress) -> None:
             bar.update(task, completed=progress.done, total=progress.total)

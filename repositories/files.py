@@ -25,6 +25,14 @@ def normalized(path: str | Path) -> Path:
     return Path(os.path.normpath(path))
 
 
+def normalized_prefix(prefix: str) -> str:
+    """Return what normalised paths begin with: "./docs/" as "docs/", "." as nothing at all."""
+    if not prefix:
+        return prefix
+    path = Path(os.path.normpath(prefix))
+    return prefix_of(path) if path == Path() or prefix.endswith("/") else path.as_posix()
+
+
 def root_of(path: Path) -> str:
     """Return the folder that a relative path is relative to; "" for an absolute one."""
     return "" if path.is_absolute() else shown(Path.cwd())
@@ -69,7 +77,7 @@ def find_files(start: Path) -> tuple[list[Path], list[OSError]]:
     if os.path.isdir(start):  # noqa: PTH112 - Path.is_dir raises where it may not look
         return list(_walk(start, failures.append)), failures
     if has_gone(start):
-        raise NotFoundError(f"there is no file or folder {shown(start)}")
+        raise NotFoundError(f"there is no file or folder '{shown(start)}'")
     return [start], failures
 
 

@@ -62,6 +62,7 @@ _DELETE = sa.delete(kg_entities).where(_entity.namespace == NAMESPACE, _entity.e
 _DELETE_EDGE = sa.delete(kg_relationships).where(
     _edge.namespace == NAMESPACE, _edge.relationship_id == ID
 )
+_TYPES = sa.select(_edge.type).where(_edge.namespace == NAMESPACE).distinct().order_by(_edge.type)
 _BY_MENTIONS = ENTITIES.order_by(*BY_WEIGHT).limit(LIMIT)
 
 
@@ -289,6 +290,10 @@ class GraphRepository(EmbeddingRepository):
     def count_relationships(self) -> int:
         """Count the relationships."""
         return self._count(kg_relationships)
+
+    def relationship_types(self) -> list[str]:
+        """Return the types that relationships have, in their order."""
+        return [row["type"] for row in self.session.query(_TYPES, self._parameters())]
 
     def degree(
         self,

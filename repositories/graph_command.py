@@ -11,15 +11,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from datastore.cli import Invocation, console, location, require_schema, styled
+from datastore.cli import Invocation, console, location, plain, require_schema, styled
 from datastore.errors import NotFoundError
 from repositories.base import DEFAULT_NAMESPACE
 from repositories.graph import Direction, GraphRepository
 from repositories.pictures import shown
 from repositories.records import Entity, Neighborhood
 
-#: Names that are told where none is the one that was given.
+#: Names that are told where none is the one that was given, and types.
 ALTERNATIVES = 5
+TYPES = 20
+#: Relationships that a table shows.
+RELATIONSHIPS = 200
 
 
 class Format(StrEnum):
@@ -33,7 +36,9 @@ class Format(StrEnum):
 
 def graph(
     invocation: Invocation,
-    entity: Annotated[str, typer.Argument(metavar="ENTITY", help="The id or a name of it.")],
+    entity: Annotated[
+        list[str], typer.Argument(metavar="ENTITY", help="The id or a name of it, quoted or not.")
+    ],
     hops: Annotated[int, typer.Option(min=0, help="How far to go.")] = 2,
     format: Annotated[
         Format, typer.Option(help="A table, or a picture: html is a page by itself.")
@@ -57,10 +62,11 @@ def graph(
     with (replace(invocation, verbose=False) if drawn else invocation).open(create=False) as store:
         require_schema(store)
         repository = GraphRepository(store, namespace)
-        start = _meant(invocation, repository, entity)
+        start = _meant(invocation, repository, " ".join(entity))
         found = repository.neighborhood(
             start.id, hops, direction=direction, types=type, max_nodes=max_nodes
         )
+        _tell_types(invocation, repository, type or ())
         document = {"database": location(store), **_as_document(found)}
     if drawn and not invocation.json:
         sys.stdout.write(_drawn(found, format))
@@ -89,6 +95,18 @@ def _tell(invocation: Invocation, what: str, entities: Sequence[Entity]) -> None
         console(stderr=True).print(styled((f"{what}: ", "yellow"), (names, "")), soft_wrap=True)
 
 
+def _tell_types(invocation: Invocation, repository: GraphRepository, given: Sequence[str]) -> None:
+    """Tell people which types there are, where none is one that was given."""
+    present = repository.relationship_types() if given else []
+    unknown = [type for type in given if type not in present]
+    if unknown and not invocation.json and invocation.verbose is not False:
+        there_are = ", ".join(f"'{shown(type)}'" for type in present[:TYPES])
+        more = ", ..." if present[TYPES:] else ""
+        named = " or ".join(f"'{shown(type)}'" for type in unknown)
+        told = f"no relationship is of type {named}; the types are: {there_are or 'none'}{more}"
+        console(stderr=True).print(plain(told), soft_wrap=True)
+
+
 def _drawn(found: Neighborhood, format: Format) -> str:
     pictures = {
         Format.MERMAID: found.to_mermaid,
@@ -112,18 +130,26 @@ def _lines(found: Neighborhood) -> Iterator[RenderableType]:
             (f"{depth:>2}  ", "dim"),
             (shown(entity.name), "bold cyan"),
             (f"  {shown(f'{entity.type}, {entity.id}')}, ", "dim"),
-            (f"mentioned {entity.mention_count} times", "dim"),
+            (f"told {_times(entity.mention_count)}", "dim"),
         )
     names = {entity.id: shown(entity.name) for entity, _ in found.entities}
-    for edge in found.relationships:
+    for edge in found.relationships[:RELATIONSHIPS]:
         yield styled(
             ("    ", ""),
             (names[edge.source], "cyan"),
             (f"  {shown(edge.type)} -> ", ""),
             (names[edge.target], "cyan"),
-            (f"  {edge.strength}", "dim"),
+            (f"  strength {edge.strength}", "dim"),
         )
     entities, relationships = len(found.entities), len(found.relationships)
     yield styled((f"entities: {entities}, relationships: {relationships}", "dim"))
+    if relationships > RELATIONSHIPS:
+        note = f"{RELATIONSHIPS} of the {relationships:,} relationships are shown; --json gives all"
+        yield styled(("note: ", "yellow"), (note, ""))
     if found.truncated:
-        yield styled(("note: ", "yellow"), ("there are more; --max-nodes shows them", ""))
+        note = "there are more entities; --max-nodes shows them"
+        yield styled(("note: ", "yellow"), (note, ""))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"

@@ -30,6 +30,7 @@ from repositories.files import (
     shown,
 )
 from repositories.records import Chunk
+from repositories.spaces import checked_space, claim_of
 from repositories.tables import chunk_embeddings, chunks, sources
 
 #: What became of a file: "removed" is one that has gone, "skipped" one that cannot be read as text.
@@ -104,6 +105,7 @@ class Indexing:
 
     def run(self, start: Path) -> Iterator[FileReport]:
         """Index a normalised path, a transaction for each file; see `MemoryManager.index`."""
+        self.embedders.using(self._check)  # also where no file has changed
         try:
             files, failures = find_files(start)
         except NotFoundError:
@@ -118,6 +120,10 @@ class Indexing:
         for path in self._missing(start, unread):
             self.store.run(self._forget, path)
             yield FileReport(path, "removed")
+
+    def _check(self, embedder: Embedder | None) -> None:
+        if embedder is not None:
+            checked_space(self.store, claim_of(self.store.settings, embedder.model))
 
     def _index_file(self, file: Path) -> FileReport:
         try:

@@ -20,7 +20,15 @@ from repositories.chunks import WITH_EMBEDDINGS, ChunkRepository
 from repositories.embedder_choice import EmbedderChoice
 from repositories.embedders import AnyEmbedder, Embedder
 from repositories.embedding_cache import forget_texts
-from repositories.files import find_files, is_below, normalized, prefix_of, root_of, shown
+from repositories.files import (
+    find_files,
+    is_below,
+    normalized,
+    normalized_prefix,
+    prefix_of,
+    root_of,
+    shown,
+)
 from repositories.graph_search import GraphSearch, fused
 from repositories.indexing import FileReport, Indexing, IndexReport
 from repositories.records import Chunk
@@ -162,7 +170,8 @@ class MemoryManager:
         With `use_graph` the entities that the query names and those that its best chunks mention
         are looked up, and up to `graph_max_chunks` chunks that mention them or their neighbours
         take part in the ranking. The `reasons` of a hit say which of "text", "vector" and "graph"
-        found it. `path` is a prefix that files begin with; with `marks` hits have a `snippet`.
+        found it. `path` is a prefix that the paths of files begin with ("./docs" is "docs", as in
+        `index`); with `marks` hits have a `snippet`.
         """
         most = whole("graph_max_chunks", graph_max_chunks, 0)
         request = _Request(
@@ -187,8 +196,14 @@ class MemoryManager:
         start = normalized(path)
         reports = self.store.run(self._forget, start)
         if not reports:
-            raise NotFoundError(f"nothing is known of {shown(start)}")
+            raise NotFoundError(f"nothing is known of '{shown(start)}'")
         return IndexReport(tuple(reports))
+
+    def holds_path(self, prefix: str) -> bool:
+        """Tell whether there are chunks of paths that begin so; `search` takes the same prefix."""
+        mine = chunks.c.namespace == self.namespace
+        statement = sa.select(chunks.c.rid).where(mine, _below_prefix(prefix)).limit(1)
+        return self.store.query_one(statement) is not None
 
     def stats(self) -> MemoryStats:
         """Count what the namespace holds."""
@@ -266,7 +281,10 @@ class MemoryManager:
 
 
 def _below_prefix(path: str) -> sa.ColumnElement[bool]:
-    return chunks.c.path.startswith(text("path", path), autoescape=True)
+    # As it was given as well: what others stored under a path need not be normalised.
+    prefixes = {text("path", path), normalized_prefix(path)}
+    begins = chunks.c.path.startswith
+    return sa.or_(*(begins(prefix, autoescape=True) for prefix in sorted(prefixes)))
 
 
 def _below(table: sa.Table, namespace: str, start: Path) -> sa.Select[Any]:

@@ -30,7 +30,7 @@ def build(
             "to_networkx",
             found="no package networkx",
             needed="networkx",
-            remedy="pip install 'datastore[graph]'",
+            remedy="pip install networkx, or this package with its extra `graph`",
         ) from error
     graph: MultiDiGraph = MultiDiGraph()
     for entity in entities:

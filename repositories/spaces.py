@@ -31,6 +31,8 @@ from repositories.tables import embedding_models
 UNIT_TOLERANCE = 1e-3
 #: The model of settings that name none.
 UNNAMED = EmbeddingSettings().model
+#: Who makes a claim where nobody else does.
+SETTINGS = "the settings say"
 #: The metric where nobody claims one.
 DEFAULT_METRIC: Metric = EmbeddingSettings().metric
 
@@ -75,7 +77,7 @@ class Claim:
     dimensions: int | None = None
     metric: Metric | None = None
     normalized: bool | None = None
-    claimant: str = "the settings say"
+    claimant: str = SETTINGS
     configured: str | None = None
 
 
@@ -232,10 +234,18 @@ def compare(space: EmbeddingSpace | None, claim: Claim) -> EmbeddingSpace | None
     )
     for aspect, found, expected in sides:
         if expected is not None and found != expected:
-            raise EmbeddingMismatchError(
-                aspect, found=found, expected=expected, claimant=claim.claimant
-            )
+            claimant = _claimant(space, claim) if aspect == "model" else claim.claimant
+            raise EmbeddingMismatchError(aspect, found=found, expected=expected, claimant=claimant)
     return space
+
+
+def _claimant(space: EmbeddingSpace, claim: Claim) -> str:
+    if claim.model != UNNAMED or claim.claimant != SETTINGS:
+        return claim.claimant
+    return (
+        f"nothing names a model here (`--embedder MODULE:NAME#{space.model}` does, "
+        "and so does the setting embedding.model), which stands for"
+    )
 
 
 def _found(

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/graph.md")
 LANGUAGES = ("bash", "python")
+#: The SQLite files of the examples; on a server, the URL of a database there is put in their place.
+FILE = re.compile(r"sqlite:///\w+\.db")
 FENCE = re.compile(r"^```(?P<info>.*)\n(?P<text>(?:.*\n)*?)```$", re.MULTILINE)
 #: What cannot be run here: it takes minutes, makes environments, is a part of a host's file, or needs a second server.
 NOT_RUN = (
@@ -74,6 +76,12 @@ def surroundings(tmp_path: Path, database_url: str) -> dict[str, str]:
     }
 
 
+def on_the_database(text: str, surroundings: dict[str, str]) -> str:
+    """Return a block as a reader changes it who has a server."""
+    url = surroundings["DATABASE_URL"]
+    return text if url.startswith("sqlite") else FILE.sub(url, text)
+
+
 def run(command: list[str], surroundings: dict[str, str]) -> str:
     process = subprocess.run(
         command,
@@ -94,7 +102,8 @@ def test_python_blocks_run_as_they_stand_and_again(
     block: Block, surroundings: dict[str, str]
 ) -> None:
     twice = "import sys\nfor _ in range(2):\n    exec(sys.argv[1], {'__name__': '__main__'})"
-    shown = run([sys.executable, "-W", "error", "-c", twice, block.text], surroundings)
+    text = on_the_database(block.text, surroundings)
+    shown = run([sys.executable, "-W", "error", "-c", twice, text], surroundings)
     assert len(shown.splitlines()) > 1, "an example shows something"
 
 
@@ -102,7 +111,8 @@ def test_python_blocks_run_as_they_stand_and_again(
 def test_commands_run_as_they_stand(block: Block, surroundings: dict[str, str]) -> None:
     if not (BIN / "datastore").exists():
         pytest.skip("the command `datastore` is not installed")
-    run(["bash", "-euo", "pipefail", "-c", block.text], surroundings)
+    text = on_the_database(block.text, surroundings)
+    run(["bash", "-euo", "pipefail", "-c", text], surroundings)
 
 
 def test_every_block_is_run_or_says_that_it_is_not() -> None:
@@ -125,6 +135,11 @@ def test_what_is_not_run_cannot_be() -> None:
     assert skipped
     for block in skipped:
         assert block.text.startswith(NOT_RUN), block.id
+
+
+def test_no_python_block_uses_the_database_of_the_reader() -> None:
+    for block in runnable("python"):
+        assert "Datastore.open()" not in block.text, block.id
 
 
 def test_the_readme_opens_with_two_commands() -> None:

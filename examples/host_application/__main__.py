@@ -1,6 +1,7 @@
 """`python -m examples.host_application`: the host's notes beside the library's memory.
 
-Both histories are brought up to date first; the same program runs on SQLite and PostgreSQL.
+Both histories are brought up to date first. The same program runs on SQLite and PostgreSQL: on the
+database that DATABASE_URL names, or else on host_application.db in the current folder.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from alembic import command
 from alembic.config import Config
 
 from datastore import Datastore
-from examples.host_application.tables import authors, metadata, notes
+from examples.host_application.tables import authors, metadata, notes, open_store
 from repositories import Chunk, ChunkRepository
 
 
 def migrate() -> None:
     """Upgrade the library's schema, then the host's."""
-    with Datastore.open() as store:
+    with open_store() as store:
         store.migrate()
     command.upgrade(Config(str(Path(__file__).with_name("alembic.ini"))), "head")
 
@@ -41,14 +42,16 @@ def write(store: Datastore) -> None:
 def main() -> None:
     """Write once, then search both."""
     migrate()
-    with Datastore.open() as opened:
+    with open_store() as opened:
         store = Datastore(opened.engine, metadata=metadata)
         if not store.query(sa.select(notes.c.id)):
             write(store)
-        for hit in store.full_text_search("notes", ["title", "body"], "boiling water"):
-            print(f"{store.display_name}: note {hit.row['title']!r}, score {hit.score:.2f}")
+        found = store.full_text_search("notes", ["title", "body"], "boiling water")
+        for rank, hit in enumerate(found, start=1):
+            print(f"{store.display_name}: note {hit.row['title']!r}, rank {rank}")
         for hit in store.vector_search("notes", "embedding", [0.0, 1.0, 0.0], limit=1):
-            print(f"{store.display_name}: nearest note {hit.row['title']!r}")
+            distance = f"distance {hit.distance:.3f}"
+            print(f"{store.display_name}: nearest note {hit.row['title']!r}, {distance}")
         for chunk in ChunkRepository(store).search("leaves"):
             print(f"{store.display_name}: chunk {chunk.row.path}")
 

@@ -1,10 +1,12 @@
-"""The host's own tables; notes can be searched by words and by meaning."""
+"""The host's database and its own tables; notes can be searched by words and by meaning."""
 
 from __future__ import annotations
 
+import os
+
 import sqlalchemy as sa
 
-from datastore import FullTextIndex, Text, UTCDateTime, Vector, VectorIndex
+from datastore import Datastore, FullTextIndex, Text, UTCDateTime, Vector, VectorIndex
 
 metadata = sa.MetaData()
 
@@ -26,3 +28,8 @@ notes = sa.Table(
 )
 FullTextIndex("notes_text", notes.c.title, notes.c.body, weights={"title": 2.0})
 VectorIndex("notes_vectors", notes.c.embedding)
+
+
+def open_store() -> Datastore:
+    """Open the database of DATABASE_URL, or else a file in the current folder."""
+    return Datastore.open(os.environ.get("DATABASE_URL", "sqlite:///host_application.db"))

@@ -264,6 +264,24 @@ def test_index_for_people(run: Run, migrated_url: str, docs: str) -> None:
     assert run("index", docs, "--quiet", "--url", migrated_url).out == ""
 
 
+def test_index_of_a_folder_with_nothing_to_index_says_so(
+    run: Run, migrated_url: str, docs: str
+) -> None:
+    Path("empty").mkdir()
+    Path("empty", "code.py").write_text("pass")
+    ran = run("index", docs, "empty", "--url", migrated_url)
+    assert ran.code == 0
+    assert "note: there is no .markdown, .md, .rst, .text, .txt file in 'empty'" in ran.out
+
+
+def test_a_file_that_is_named_twice_is_counted_once(run: Run, migrated_url: str, docs: str) -> None:
+    Path(docs, "bad.md").write_bytes(b"\0")
+    arguments = [f"{docs}/bad.md", f"{docs}/fox.md", docs, docs]
+    document = run("index", *arguments, "--json", "--url", migrated_url).document
+    assert (document["skipped"], document["added"], document["unchanged"]) == (1, 2, 0)
+    assert document["chunks"] == 2
+
+
 def test_index_makes_the_schema_of_an_empty_file_alone(
     run: Run, empty_store: Datastore, database_url: str, docs: str
 ) -> None:
@@ -288,7 +306,7 @@ def test_index_makes_no_schema_beside_foreign_tables(
 def test_index_of_a_missing_path_makes_no_database(run: Run, tmp_path: Path) -> None:
     ran = run("index", "nowhere", "--url", "sqlite:///new.db")
     assert ran.code == 1
-    assert ran.err == "error: there is no file or folder nowhere\n"
+    assert ran.err == "error: there is no file or folder 'nowhere'\n"
     assert not Path(tmp_path, "new.db").exists()
 
 
@@ -324,7 +342,9 @@ def test_search_for_people(run: Run, migrated_url: str, docs: str) -> None:
     ran = run("search", "the fox", "--url", migrated_url)
     assert re.search(r"^ 1  (0\.\d{3}|<\.001)  docs/fox\.md:1-3$", ran.out, re.MULTILINE)
     assert "    # Animals The quick brown fox jumps" in ran.out
-    assert "1 hit (exact, chunk_text)" in ran.out
+    assert ran.out.endswith("1 hit\n")
+    talkative = run("search", "the fox", "--verbose", "--url", migrated_url)
+    assert talkative.out.endswith("1 hit (exact, chunk_text)\n")
     assert "\x1b" not in ran.out, "colour is for terminals"
 
 
@@ -332,6 +352,19 @@ def test_no_hits_is_no_error(run: Run, migrated_url: str) -> None:
     ran = run("search", "nothing of the kind", "--url", migrated_url)
     assert ran.code == 0
     assert "no hits" in ran.out
+
+
+def test_no_hits_are_explained_where_that_is_plain(run: Run, migrated_url: str, docs: str) -> None:
+    def notes(*arguments: str) -> list[str]:
+        return run("search", *arguments, "--url", migrated_url).out.splitlines()[2:]
+
+    run("index", docs, "--url", migrated_url)
+    assert notes("fox", "--namespace", "bob") == [
+        "note: the namespace 'bob' is empty: `datastore index` fills it"
+    ]
+    assert notes("fox", "--path", "dogs/") == ["note: no path in the memory begins with 'dogs/'"]
+    assert notes(" ") == ["note: the query is empty"]
+    assert notes("elephant") == []
 
 
 def test_search_by_limit_and_path(run: Run, migrated_url: str, docs: str) -> None:
@@ -344,6 +377,9 @@ def test_search_by_limit_and_path(run: Run, migrated_url: str, docs: str) -> Non
     assert sorted(paths()) == ["docs/fox.md", "docs/tea.txt"]
     assert len(paths("--limit", "1")) == 1
     assert paths("--path", "docs/t") == ["docs/tea.txt"]
+    assert paths("--path", "./docs/../docs/t") == ["docs/tea.txt"]
+    assert len(paths("--path", ".")) == len(paths("--path", "./docs")) == 2
+    assert paths("--path", "docs/t/") == []
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "many"])
@@ -411,6 +447,13 @@ def test_a_bad_embedder_is_named(
     assert CANARY not in ran.out
 
 
+def test_a_module_that_is_not_found_is_told_with_where_it_was_looked_for(
+    run: Run, migrated_url: str, tmp_path: Path
+) -> None:
+    ran = run("search", "x", "--embedder", "nowhere:embed", "--json", "--url", migrated_url)
+    assert f"in PYTHONPATH and in the folder '{tmp_path}'" in ran.error[1]
+
+
 @pytest.mark.usefixtures("embedders")
 def test_an_embedder_that_fails_leaves_the_words(run: Run, migrated_url: str, docs: str) -> None:
     embedder = ["--embedder", "vectors_for_tests:failing", "--url", migrated_url]
@@ -420,7 +463,7 @@ def test_an_embedder_that_fails_leaves_the_words(run: Run, migrated_url: str, do
     found = run("search", "fox", "--json", *embedder)
     assert (found.code, len(found.document["hits"])) == (0, 1)
     assert "only text was searched" in found.document["notes"][0]
-    assert "note: embedder raised" in run("index", docs, *embedder).out
+    assert "note: the embedder raised" in run("index", docs, *embedder).out
     assert CANARY not in ran.out + found.out
 
 
@@ -432,7 +475,7 @@ def test_an_answer_of_no_use_leaves_the_words(
     embedder = ["--embedder", f"vectors_for_tests:{name}", "--url", migrated_url, "--json"]
     ran = run("index", docs, *embedder)
     assert (ran.code, ran.document["added"]) == (1, 2)
-    assert ran.document["notes"][0].startswith("embedder")
+    assert ran.document["notes"][0].startswith("the embedder")
     assert len(run("search", "fox", *embedder).document["hits"]) == 1
 
 
@@ -470,7 +513,7 @@ def test_forget_removes_what_was_indexed(run: Run, migrated_url: str, docs: str)
     ran = run("forget", "docs/fox.md", "--json", "--url", migrated_url)
     assert (ran.document["forgotten"], ran.document["chunks"]) == (["docs/fox.md"], 1)
     assert run("search", "fox", "--json", "--url", migrated_url).document["hits"] == []
-    assert "forgotten: 1 file, 1 chunks" in run("forget", docs, "--url", migrated_url).out
+    assert "forgotten: 1 file, 1 chunk\n" in run("forget", docs, "--url", migrated_url).out
     assert run("forget", docs, "--json", "--url", migrated_url).error[0] == "NotFoundError"
 
 
@@ -490,6 +533,44 @@ def test_another_vector_space_is_refused(run: Run, migrated_url: str, docs: str)
     assert (ran.code, "'other'" in ran.err) == (1, True)
     ran = run("search", "x", "--embedder", "vectors_for_tests:longer", "--url", migrated_url)
     assert (ran.code, "expected 3 dimensions, got 4" in ran.out) == (0, True)
+
+
+@pytest.mark.usefixtures("embedders")
+def test_a_model_that_is_not_the_recorded_one_is_refused_where_nothing_has_changed(
+    run: Run, migrated_url: str, docs: str
+) -> None:
+    options = ["--json", "--url", migrated_url]
+    run("index", docs, "--embedder", "vectors_for_tests:good#small", *options)
+    other = run("index", docs, "--embedder", "vectors_for_tests:good#other", *options)
+    assert other.error[0] == "EmbeddingMismatchError"
+    unnamed = run("index", docs, "--embedder", "vectors_for_tests:good", *options)
+    assert "nothing names a model here" in unnamed.error[1]
+    assert "--embedder MODULE:NAME#small" in unnamed.error[1]
+
+
+@pytest.mark.usefixtures("embedders")
+def test_index_tells_of_chunks_without_a_vector(run: Run, migrated_url: str, docs: str) -> None:
+    url = ["--url", migrated_url]
+    assert "note: " not in run("index", docs, *url).out, (
+        "in a store without vectors none is missing"
+    )
+    run("index", docs, "--embedder", "vectors_for_tests:good#small", *url)
+    Path(docs, "new.md").write_text("New.\n")
+    ran = run("index", docs, *url)
+    assert ran.code == 0
+    assert "note: 1 chunk has no vector" in ran.out
+    assert run("index", docs, "--json", *url).document["without_vector"] == 1
+
+
+@pytest.mark.usefixtures("embedders")
+def test_what_an_embedder_raises_is_for_those_who_ask(
+    run: Run, migrated_url: str, docs: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ["--embedder", "vectors_for_tests:failing#a", "--url", migrated_url]
+    assert "raised RuntimeError (--verbose tells why)" in run("index", docs, *options).out
+    assert CANARY not in caplog.text
+    assert CANARY not in run("index", docs, "--verbose", *options).out
+    assert CANARY in caplog.text
 
 
 # --- the command line itself --------------------------------------------------------------------
@@ -664,6 +745,37 @@ def test_graph_tells_what_lies_around_an_entity(run: Run, graph_url: str) -> Non
     assert [line.split()[:2] for line in lines[:2]] == [["0", "Ann"], ["1", "Bob"]]
     assert "knows -> Bob" in lines[2]
     assert lines[3] == "entities: 2, relationships: 1"
+
+
+def test_graph_counts_in_words_that_fit(run: Run, graph_url: str) -> None:
+    out = run("graph", "ann", "--hops", "1", "--url", graph_url).out
+    assert "person, ann, told 3 times" in out
+    assert "person, bob, told once" in out
+    assert "knows -> Bob  strength 5" in out
+
+
+def test_graph_shows_a_part_of_very_many_relationships(
+    run: Run, graph_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repositories.graph_command.RELATIONSHIPS", 1)
+    out = run("graph", "ann", "--url", graph_url).out
+    assert out.count("strength") == 1
+    assert "relationships: 2" in out
+    assert "note: 1 of the 2 relationships are shown; --json gives all" in out
+
+
+def test_graph_takes_a_name_of_several_words(run: Run, graph_url: str) -> None:
+    with Datastore.open(graph_url) as store:
+        GraphRepository(store).add_entity(Entity("g", "age group", "concept"))
+    ran = run("graph", "age", "group", "--url", graph_url)
+    assert (ran.code, "age group" in ran.out) == (0, True)
+
+
+def test_graph_names_the_types_that_there_are(run: Run, graph_url: str) -> None:
+    ran = run("graph", "bob", "--type", "nosuch", "--type", "knows", "--url", graph_url)
+    assert ran.code == 0
+    assert ran.err == "no relationship is of type 'nosuch'; the types are: 'knows', 'works at'\n"
+    assert run("graph", "bob", "--type", "knows", "--url", graph_url).err == ""
 
 
 def test_graph_shows_no_line_that_a_name_brings_along(run: Run, graph_url: str) -> None:

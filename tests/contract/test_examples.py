@@ -25,6 +25,23 @@ def run(url: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize(
+    "arguments", [[str(ROOT / "examples/agent_memory.py")], ["-m", "examples.host_application"]]
+)
+def test_without_a_url_an_example_keeps_to_a_file_of_its_own(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        capture_output=True,
+        check=True,
+    )
+    (made,) = tmp_path.rglob("*.db")
+    assert made == tmp_path / f"{arguments[-1].split('examples')[1][1:].removesuffix('.py')}.db"
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_agent_remembers(migrated_url: str, times: int) -> None:
     for _ in range(times):

@@ -532,7 +532,9 @@ def test_an_embedder_that_fails_leaves_the_search_by_text(store: Datastore, fold
     embedder.fails = True
     result = memory.search("wheels")
     assert [hit.row.path for hit in result] == ["notes/deep/cars.txt"]
-    assert result.notes == ("embedder words raised TimeoutError; only text was searched",)
+    assert result.notes == (
+        "the embedder 'words' raised TimeoutError (--verbose tells why); only text was searched",
+    )
     embedder.fails = False
     assert len(memory.search("wheels")) == 3
     assert memory.search("wheels").notes == ()
@@ -549,7 +551,7 @@ def test_an_embedder_that_fails_leaves_the_texts_to_be_embedded_later(
     report = memory.index("notes")
     assert outcomes(report.files) == {"notes/deep/cars.txt": "added", "notes/fruit.md": "changed"}
     assert {file.reason for file in report.files} == {
-        "not embedded: embedder words raised TimeoutError"
+        "not embedded: the embedder 'words' raised TimeoutError (--verbose tells why)"
     }
     assert len(report.notes) == 1
     assert (memory.stats().chunks, memory.stats().embedded) == (4, 2)

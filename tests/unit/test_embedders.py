@@ -83,7 +83,7 @@ def test_an_answer_that_is_no_array_of_vectors_is_refused(answer: Any) -> None:
 def test_vectors_of_another_length_than_promised_are_refused() -> None:
     for promised, recorded in ((4, None), (None, 4), (3, 4), (4, 3)):
         with pytest.raises(
-            EmbeddingRefusedError, match="mine: vector: expected 4 dimensions, got 3"
+            EmbeddingRefusedError, match="'mine': vector: expected 4 dimensions, got 3"
         ):
             embed(CallableEmbedder(ones, "mine", promised), ["text"], recorded)
 
@@ -94,15 +94,18 @@ def test_all_vectors_of_a_call_have_one_length() -> None:
         embed(as_embedder(lambda texts: np.ones((len(texts), next(sizes)))), ["x"] * 100)
 
 
-def test_what_an_embedder_raises_is_named_and_not_quoted() -> None:
+def test_what_an_embedder_raises_is_named_and_quoted_in_the_log_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def failing(texts: list[str]) -> None:
         raise RuntimeError(f"cannot embed {texts}")
 
-    with pytest.raises(
-        EmbeddingRefusedError, match=r"^embedder mine raised RuntimeError$"
-    ) as caught:
-        embed(CallableEmbedder(failing, "mine"), ["canary"])
+    with caplog.at_level("DEBUG", "datastore"):
+        with pytest.raises(EmbeddingRefusedError) as caught:
+            embed(CallableEmbedder(failing, "mine"), ["canary"])
+    assert str(caught.value) == "the embedder 'mine' raised RuntimeError (--verbose tells why)"
     assert isinstance(caught.value.__cause__, RuntimeError)
+    assert "cannot embed ['canary']" in caplog.text
 
 
 @pytest.mark.parametrize("error", [ConnectionError, TimeoutError])

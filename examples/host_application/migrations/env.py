@@ -2,10 +2,10 @@
 
 from alembic import context
 
-from datastore import Datastore, operations
-from examples.host_application.tables import metadata
+from datastore import operations
+from examples.host_application.tables import metadata, open_store
 
-with Datastore.open() as store, store.engine.begin() as connection:
+with open_store() as store, store.engine.begin() as connection:
     context.configure(
         connection=connection,
         target_metadata=metadata,
