@@ -191,8 +191,8 @@ def _copy_alone(source: str, target: str) -> float:
 
 
 _CLIENT = (
-    "each value is looked at and each batch kept until the server has taken it; with two processors "
-    "the client gets one, as the server does"
+    "each value is looked at and each batch kept until the server has taken it; of two processors "
+    "the client has one"
 )
 _PROOF = (
     "beside what the script does, each value is looked at and hashed on its way, and all of the "
