@@ -223,7 +223,7 @@ def _settle_url(merged: dict[str, Entry], entry: Entry) -> None:
     A type beside the URL must agree with it, whichever comes first; only a URL among the
     arguments overrules the types of other sources.
     """
-    url = _entry_url(entry)
+    url = entry_url(entry)
     dialect = url.get_backend_name()
     if "type" in merged and merged["type"].rank < entry.rank == ARGUMENTS:
         del merged["type"]  # who opens a URL in code means it
@@ -263,7 +263,8 @@ def _contradiction(one: Entry, other: Entry) -> ConfigurationError:
     return ConfigurationError(f"{one.label} contradicts {other.label}: keep one of them")
 
 
-def _entry_url(entry: Entry) -> URL:
+def entry_url(entry: Entry) -> URL:
+    """Return the URL of an entry that is one."""
     try:
         return read_url(_url_text(entry.value))
     except ValueError as error:
@@ -290,7 +291,10 @@ def read_url(text: str) -> URL:
     scheme, separator, _ = text.partition("://")
     if not separator or not re.fullmatch(r"[A-Za-z][\w+.-]*", scheme):
         raise ValueError("it does not begin with a dialect and ://")
-    return _READERS.get(scheme.partition("+")[0].lower(), _read_other)(text)
+    dialect, _, driver = scheme.lower().partition("+")
+    if dialect in _DRIVERS and driver not in ("", _DRIVERS[dialect]):
+        raise ValueError(f"the driver is {driver}, expected {dialect}:// or +{_DRIVERS[dialect]}")
+    return _READERS.get(dialect, _read_other)(text)
 
 
 def _read_other(text: str) -> URL:
@@ -394,4 +398,5 @@ def split_hosts(hosts: str) -> list[tuple[str, int | None]]:
     return places
 
 
+_DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg", "postgres": "psycopg"}
 _READERS = {"sqlite": _read_sqlite, "postgresql": _read_postgresql, "postgres": _read_postgresql}
