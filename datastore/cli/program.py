@@ -24,7 +24,7 @@ from datastore.cli.migrations import downgrade, upgrade
 from datastore.cli.optimize import optimize
 from datastore.cli.output import accept_any_text, write, write_error
 from datastore.cli.transfer import copy_command, verify_command
-from datastore.errors import DatastoreError
+from datastore.errors import DatabaseError, DatastoreError
 
 COMMANDS = "datastore.commands"
 NAME = "datastore"
@@ -121,9 +121,14 @@ def _run(arguments: list[str]) -> int:
         return _usage(error, as_json)
     except DatastoreError as error:
         logger.debug("the command failed", exc_info=error)
-        write_error(type(error).__name__, str(error), as_json=as_json)
+        write_error(type(error).__name__, _told(error), as_json=as_json)
         return FAILED
     return result if isinstance(result, int) else 0
+
+
+def _told(error: DatastoreError) -> str:
+    remedy = error.remedy if isinstance(error, DatabaseError) else ""
+    return f"{error}; {remedy}" if remedy else str(error)
 
 
 def _usage(error: Any, as_json: bool) -> int:
