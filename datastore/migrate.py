@@ -166,7 +166,16 @@ def _run(connection: Connection, metadata: sa.MetaData, run: Callable[[Config], 
         with _alembic:
             run(configuration)
     except (CommandError, ResolutionError) as error:
-        raise MigrationError(str(error)) from error
+        raise MigrationError(_explained(error)) from error
+
+
+def _explained(error: Exception) -> str:
+    """Return the reason; for a revision that is not there, those that are."""
+    reason = error if isinstance(error, ResolutionError) else error.__cause__
+    if not isinstance(reason, ResolutionError):
+        return str(error)
+    known = sorted(script.revision for script in _script().walk_revisions())
+    return f"there is no revision {reason.argument}: found {', '.join(known)}, head and base"
 
 
 @contextmanager

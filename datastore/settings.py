@@ -234,7 +234,14 @@ def _explained(problem: ErrorDetails, labels: Mapping[str, str]) -> str:
     """Name the setting and its source; pydantic's message shows no input."""
     key = ".".join(str(part) for part in problem["loc"][:2])
     label = labels.get(key, f"datastore.{key}")
-    return f"{label}: {problem['msg'].removeprefix('Value error, ')}"
+    return f"{label}: {_in_our_words(problem['msg'])}"
+
+
+def _in_our_words(message: str) -> str:
+    expected, separator, what = message.partition("Input should be ")
+    if separator and not expected:
+        return f"expected {what.partition(', unable to')[0]}"
+    return message.removeprefix("Value error, ")
 
 
 class LayeredSource(PydanticBaseSettingsSource):
@@ -325,6 +332,7 @@ def display_url(url: URL | str) -> str:
         except ValueError:
             return "***"
     shown = url.set(query={}).render_as_string(hide_password=True)
+    shown = shown.replace("%3Amemory%3A", ":memory:")
     options = "&".join(_masked(url.normalized_query))
     return f"{shown}?{options}" if options else shown
 

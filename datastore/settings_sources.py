@@ -23,6 +23,8 @@ import yaml
 from dotenv import dotenv_values
 from pydantic import BaseModel, SecretStr
 from sqlalchemy import URL, make_url
+from yaml.parser import ParserError
+from yaml.scanner import ScannerError
 
 from datastore.errors import ConfigurationError
 
@@ -159,11 +161,20 @@ def _parse_yaml(text: str, path: Path) -> dict[str, Any]:
         _refuse_aliases(text)
         document = yaml.safe_load(text)
     except Exception as error:  # constructors raise KeyError, ValueError, RecursionError ...
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
+        where = _line_of(error, "problem_mark")
+        if isinstance(error, ScannerError | ParserError):
+            began = _line_of(error, "context_mark")
+            problem = f"a syntax error{f' in what begins in{began[1:]}' if began else ''}"
+        else:
+            problem = "not plain YAML (which has no aliases and no tags)"
     else:
         return _only_datastore({} if document is None else document, path)
-    raise ConfigurationError(f"{path}{where}: not plain YAML (which has no aliases and no tags)")
+    raise ConfigurationError(f"{path}{where}: {problem}")
+
+
+def _line_of(error: Exception, name: str) -> str:
+    mark = getattr(error, name, None)
+    return f", line {mark.line + 1}" if mark else ""
 
 
 def _refuse_aliases(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import pytest
 
 from datastore import Datastore
 from datastore.cli import main
+from datastore.cli.migrations import doomed_tables
 from datastore.errors import BackendNotFoundError
 
+ROOT = Path(__file__).parents[2]
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -134,6 +137,34 @@ def test_rows_that_stand_in_the_way_name_the_options(run: Run, here: str) -> Non
     assert "--truncate" in err
 
 
+def test_an_unknown_revision_names_those_that_are_known(run: Run, here: str) -> None:
+    for command in (["upgrade", "0099"], ["downgrade", "0099", "--yes"]):
+        _, _, err = run("--url", here, *command)
+        assert "there is no revision 0099: found 0001, 0002" in err
+
+
+def test_info_counts_the_tables_of_others(run: Run) -> None:
+    with Datastore.open("sqlite:///others.db") as store:
+        store.execute("CREATE TABLE one (a INTEGER)")
+        store.execute("CREATE TABLE two (a INTEGER)")
+    assert "none of datastore; 2 others" in run("--url", "sqlite:///others.db", "info")[1]
+    assert "sqlite:///:memory:" in run("--url", "sqlite:///:memory:", "info")[1]
+
+
+def test_an_ending_of_another_compression_is_refused(run: Run, here: str) -> None:
+    code, _, err = run("--url", here, "export", "rows.XZ")
+    assert (code, "expected .gz, .zst" in err, Path("rows.XZ").exists()) == (1, True, False)
+    assert run("--url", here, "export", "rows.xz", "--compress", "none")[0] == 0
+
+
+def test_a_downgrade_names_the_tables_that_go(here: str) -> None:
+    with Datastore.open(here) as store:
+        assert doomed_tables(store, "0004") == ["embedding_cache"]
+        assert {"chunks", "kg_entities"} <= set(doomed_tables(store, "base"))
+        store.execute("DROP TABLE embedding_cache")
+        assert doomed_tables(store, "0004") == []
+
+
 # --- Ctrl-C -------------------------------------------------------------------------------------
 
 
@@ -151,3 +182,12 @@ def test_ctrl_c_ends_a_server_for_agents(here: str) -> None:
         assert process.wait(30) == 130
         assert errors.read() == ""
     os.close(outer)
+
+
+def test_ctrl_c_before_the_program_has_begun(tmp_path: Path) -> None:
+    (tmp_path / "datastore").mkdir()
+    (tmp_path / "datastore" / "__init__.py").write_text("raise KeyboardInterrupt")
+    shutil.copy(ROOT / "datastore_command.py", tmp_path)
+    command = [sys.executable, str(tmp_path / "datastore_command.py")]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")

@@ -581,6 +581,17 @@ class TestUrlAndOtherSources:
         write_dotenv("PG_PASSWORD=pw\nPG_HOST=localhost\n")
         assert Settings(url=url).database_url().password == password
 
+    def test_what_is_wrong_is_said_in_our_words(self, env: Any) -> None:
+        env(SQLITE_WAL="perhaps", DATASTORE_SQLITE__POOL_SIZE="many")
+        message = refusal()
+        assert "Input should" not in message
+        assert "expected a valid integer" in message
+        assert "expected a valid boolean" in message
+
+    def test_yaml_that_cannot_be_read_names_the_line(self) -> None:
+        write_yaml("datastore:\n  sqlite: [\n  path: x\n")
+        assert refusal() == "config.yaml, line 4: a syntax error in what begins in line 2"
+
     def test_a_url_among_the_arguments_overrules_everything_outside(self, env: Any) -> None:
         env(DATASTORE_TYPE="postgresql", PG_HOST="h", PG_DATABASE="db")
         write_yaml("datastore: {sqlite: {path: /low.db}}")
