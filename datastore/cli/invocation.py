@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from datastore import migrate
 from datastore.backends.base import Access, Capability
+from datastore.cli.help import Command
 from datastore.cli.output import console, plain, write, write_json
 from datastore.engine import access_engine, create_engine, describe
 from datastore.errors import ConfigurationError, SchemaMissingError
@@ -191,7 +192,7 @@ def command(app: typer.Typer, function: Callable[..., None], *, name: str | None
     Parameters are declared as typer wants them, the shared options are added to them. The docstring
     is the help.
     """
-    app.command(name)(with_invocation(function))
+    app.command(name, cls=Command)(with_invocation(function))
 
 
 def with_invocation(function: Callable[..., None]) -> Callable[..., None]:

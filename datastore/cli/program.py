@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from datastore.cli.doctor import doctor
 from datastore.cli.files import export_command, import_command
+from datastore.cli.help import Group
 from datastore.cli.info import info
 from datastore.cli.invocation import Invocation, command, with_invocation
 from datastore.cli.migrations import downgrade, upgrade
@@ -40,6 +41,7 @@ def build() -> typer.Typer:
     """Make the program, with the commands that installed packages bring."""
     app = typer.Typer(
         name=NAME,
+        cls=Group,
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

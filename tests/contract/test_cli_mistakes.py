@@ -18,6 +18,7 @@ import pytest
 from datastore import Datastore
 from datastore.cli import main
 from datastore.cli.migrations import doomed_tables
+from datastore.cli.output import write_error
 from datastore.errors import BackendNotFoundError
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +164,23 @@ def test_a_downgrade_names_the_tables_that_go(here: str) -> None:
         assert {"chunks", "kg_entities"} <= set(doomed_tables(store, "base"))
         store.execute("DROP TABLE embedding_cache")
         assert doomed_tables(store, "0004") == []
+
+
+def test_the_help_shows_no_type_of_a_flag(run: Run) -> None:
+    for command in ([], ["copy"]):
+        out = run(*command, "--help")[1]
+        assert "--json" in out
+        assert "bool" not in out
+
+
+def test_a_list_in_an_error_stays_one_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_error("TransferError", "two:\n  one\n  two", as_json=False)
+    assert capsys.readouterr().err == "error: two: one two\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    write_error("TransferError", "two:\n  one\n  two", as_json=False)
+    assert ":\n  one\n  two\n" in capsys.readouterr().err
 
 
 # --- Ctrl-C -------------------------------------------------------------------------------------
