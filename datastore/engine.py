@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from datastore.backends import backend_class
+from datastore.backends import backend_at, backend_class
 from datastore.backends.base import Access, Backend
 from datastore.errors import ConfigurationError, DatabaseError, DatastoreError
 from datastore.settings import Settings, display_url
@@ -36,7 +36,7 @@ def create_engine(settings: Settings, *, create: bool = True) -> Engine:
     the database cannot be reached.
     """
     url = settings.database_url()
-    backend = backend_class(url.get_dialect().name)()
+    backend = backend_at(url)()
     engine = backend.create_engine(url, settings, create=create)
     _attach(engine, backend)
     logger.info("opened %s", describe(engine))
@@ -74,7 +74,8 @@ def _attach(engine: Engine, backend: Backend) -> None:
             backend.report = backend.probe(connection)
     except DatabaseError as error:
         backend.close(engine)
-        raise type(error)(f"{error}: {describe(engine)}", code=error.code) from error.__cause__
+        message = f"{error}: {describe(engine)}"
+        raise type(error)(message, code=error.code, remedy=error.remedy) from error.__cause__
     except DatastoreError:
         backend.close(engine)
         raise

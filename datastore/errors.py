@@ -6,6 +6,8 @@ was expected; it never holds a password, a bound parameter or the value of a row
 
 from __future__ import annotations
 
+import difflib
+
 
 class DatastoreError(Exception):
     """Base of every error raised by this library."""
@@ -35,9 +37,11 @@ class BackendNotFoundError(ConfigurationError):
     """No backend is registered for the dialect of this engine."""
 
     def __init__(self, name: str, available: tuple[str, ...]) -> None:
+        alike = difflib.get_close_matches(name, available, 1)
+        meant = f"did you mean {alike[0]}? Otherwise " if alike else ""
         super().__init__(
             f"no backend for the dialect {name!r}: found {', '.join(sorted(available))}; "
-            "a package adds one through the entry point group 'datastore.backends'"
+            f"{meant}a package adds one through the entry point group 'datastore.backends'"
         )
         self.name = name
         self.available = available
@@ -126,11 +130,15 @@ class UnknownNameError(InvalidValueError):
 
 
 class DatabaseError(DatastoreError):
-    """An error reported by the database; `code` is its SQLSTATE or SQLite result code name."""
+    """An error reported by the database; `code` is its SQLSTATE or SQLite result code name.
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    `remedy` is what a user of the command line can do about it, where that is known.
+    """
+
+    def __init__(self, message: str, *, code: str | None = None, remedy: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.remedy = remedy
 
 
 class ConnectionFailedError(DatabaseError):
@@ -165,9 +173,14 @@ class IntegrityError(DatabaseError):
     """A constraint was violated; `constraint` is its name, or the columns where it has none."""
 
     def __init__(
-        self, message: str, *, code: str | None = None, constraint: str | None = None
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        remedy: str = "",
+        constraint: str | None = None,
     ) -> None:
-        super().__init__(message, code=code)
+        super().__init__(message, code=code, remedy=remedy)
         self.constraint = constraint
 
 

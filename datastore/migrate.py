@@ -26,7 +26,7 @@ from alembic.util import CommandError
 from sqlalchemy.engine import Connection, Engine
 
 from datastore import operations
-from datastore.backends import backend_class
+from datastore.backends import backend_at
 from datastore.backends.base import Access, Backend
 from datastore.engine import access_engine, backend_of, create_engine
 from datastore.errors import DatastoreError, MigrationError, SchemaTooNewError
@@ -166,7 +166,16 @@ def _run(connection: Connection, metadata: sa.MetaData, run: Callable[[Config], 
         with _alembic:
             run(configuration)
     except (CommandError, ResolutionError) as error:
-        raise MigrationError(str(error)) from error
+        raise MigrationError(_explained(error)) from error
+
+
+def _explained(error: Exception) -> str:
+    """Return the reason; for a revision that is not there, those that are."""
+    reason = error if isinstance(error, ResolutionError) else error.__cause__
+    if not isinstance(reason, ResolutionError):
+        return str(error)
+    known = sorted(script.revision for script in _script().walk_revisions())
+    return f"there is no revision {reason.argument}: found {', '.join(known)}, head and base"
 
 
 @contextmanager
@@ -216,12 +225,11 @@ def _run_online(context: Any, connection: Connection, metadata: sa.MetaData) -> 
 def _run_offline(context: Any, metadata: sa.MetaData) -> None:
     # Named parameters: psycopg's own style would double every percent sign in the script.
     try:
-        dialect = Settings.load().database_url().get_dialect()
+        backend = backend_at(Settings.load().database_url())
     except DatastoreError as error:
         raise CommandError(str(error)) from error
-    backend_class(dialect.name)
     context.configure(
-        dialect_name=dialect.name,
+        dialect_name=backend.name,
         target_metadata=metadata,
         literal_binds=True,
         dialect_opts={"paramstyle": "named"},

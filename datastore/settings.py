@@ -2,7 +2,8 @@
 
 Sources, each winning over the next: arguments, environment variables, `.env`, YAML, defaults.
 A URL replaces what lower sources say of path, host, port, database, user and password; what a
-higher source says of these replaces that part of the URL; in one source, both are an error. So is
+higher source says of these replaces that part of the URL; in one source, both are an error. A
+URL among the arguments leaves a password that was set for its host (`settings_password`). So is
 a type that disagrees with the URL. Every problem is a `ConfigurationError` that names the key and
 where it was set, and shows no value.
 """
@@ -29,6 +30,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy import URL
 
 from datastore.errors import ConfigurationError
+from datastore.settings_password import PASSWORD, password_beside
 from datastore.settings_sources import (
     Entry,
     at_hosts,
@@ -232,7 +234,14 @@ def _explained(problem: ErrorDetails, labels: Mapping[str, str]) -> str:
     """Name the setting and its source; pydantic's message shows no input."""
     key = ".".join(str(part) for part in problem["loc"][:2])
     label = labels.get(key, f"datastore.{key}")
-    return f"{label}: {problem['msg'].removeprefix('Value error, ')}"
+    return f"{label}: {_in_our_words(problem['msg'])}"
+
+
+def _in_our_words(message: str) -> str:
+    expected, separator, what = message.partition("Input should be ")
+    if separator and not expected:
+        return f"expected {what.partition(', unable to')[0]}"
+    return message.removeprefix("Value error, ")
 
 
 class LayeredSource(PydanticBaseSettingsSource):
@@ -257,9 +266,11 @@ class LayeredSource(PydanticBaseSettingsSource):
 
     def entries(self) -> dict[str, Entry]:
         """Return the entry that won, for each key that was set."""
-        merged = _merge(_checked(read_sources(self._arguments), _known_keys(self.settings_cls)))
+        entries = _checked(read_sources(self._arguments), _known_keys(self.settings_cls))
+        merged = _merge(entries)
+        password = password_beside(entries, merged)
         settle_database(merged)
-        return merged
+        return merged if password is None else {**merged, PASSWORD: password}
 
 
 def _is_open_secret(entry: Entry) -> bool:
@@ -321,6 +332,7 @@ def display_url(url: URL | str) -> str:
         except ValueError:
             return "***"
     shown = url.set(query={}).render_as_string(hide_password=True)
+    shown = shown.replace("%3Amemory%3A", ":memory:")
     options = "&".join(_masked(url.normalized_query))
     return f"{shown}?{options}" if options else shown
 

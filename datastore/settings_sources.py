@@ -23,6 +23,8 @@ import yaml
 from dotenv import dotenv_values
 from pydantic import BaseModel, SecretStr
 from sqlalchemy import URL, make_url
+from yaml.parser import ParserError
+from yaml.scanner import ScannerError
 
 from datastore.errors import ConfigurationError
 
@@ -159,11 +161,20 @@ def _parse_yaml(text: str, path: Path) -> dict[str, Any]:
         _refuse_aliases(text)
         document = yaml.safe_load(text)
     except Exception as error:  # constructors raise KeyError, ValueError, RecursionError ...
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
+        where = _line_of(error, "problem_mark")
+        if isinstance(error, ScannerError | ParserError):
+            began = _line_of(error, "context_mark")
+            problem = f"a syntax error{f' in what begins in{began[1:]}' if began else ''}"
+        else:
+            problem = "not plain YAML (which has no aliases and no tags)"
     else:
         return _only_datastore({} if document is None else document, path)
-    raise ConfigurationError(f"{path}{where}: not plain YAML (which has no aliases and no tags)")
+    raise ConfigurationError(f"{path}{where}: {problem}")
+
+
+def _line_of(error: Exception, name: str) -> str:
+    mark = getattr(error, name, None)
+    return f", line {mark.line + 1}" if mark else ""
 
 
 def _refuse_aliases(text: str) -> None:
@@ -223,7 +234,7 @@ def _settle_url(merged: dict[str, Entry], entry: Entry) -> None:
     A type beside the URL must agree with it, whichever comes first; only a URL among the
     arguments overrules the types of other sources.
     """
-    url = _entry_url(entry)
+    url = entry_url(entry)
     dialect = url.get_backend_name()
     if "type" in merged and merged["type"].rank < entry.rank == ARGUMENTS:
         del merged["type"]  # who opens a URL in code means it
@@ -263,7 +274,8 @@ def _contradiction(one: Entry, other: Entry) -> ConfigurationError:
     return ConfigurationError(f"{one.label} contradicts {other.label}: keep one of them")
 
 
-def _entry_url(entry: Entry) -> URL:
+def entry_url(entry: Entry) -> URL:
+    """Return the URL of an entry that is one."""
     try:
         return read_url(_url_text(entry.value))
     except ValueError as error:
@@ -290,7 +302,10 @@ def read_url(text: str) -> URL:
     scheme, separator, _ = text.partition("://")
     if not separator or not re.fullmatch(r"[A-Za-z][\w+.-]*", scheme):
         raise ValueError("it does not begin with a dialect and ://")
-    return _READERS.get(scheme.partition("+")[0].lower(), _read_other)(text)
+    dialect, _, driver = scheme.lower().partition("+")
+    if dialect in _DRIVERS and driver not in ("", _DRIVERS[dialect]):
+        raise ValueError(f"the driver is {driver}, expected {dialect}:// or +{_DRIVERS[dialect]}")
+    return _READERS.get(dialect, _read_other)(text)
 
 
 def _read_other(text: str) -> URL:
@@ -394,4 +409,5 @@ def split_hosts(hosts: str) -> list[tuple[str, int | None]]:
     return places
 
 
+_DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg", "postgres": "psycopg"}
 _READERS = {"sqlite": _read_sqlite, "postgresql": _read_postgresql, "postgres": _read_postgresql}

@@ -49,7 +49,7 @@ def test_the_migrations_travel_inside_the_package(installed: Path, tmp_path: Pat
 
 def test_the_wheel_installs_no_package_called_migrations_or_tests(installed: Path) -> None:
     packages = {path.name for path in installed.iterdir() if not path.name.endswith("dist-info")}
-    assert packages == {"datastore", "repositories"}
+    assert packages == {"datastore", "datastore_command.py", "repositories"}
 
 
 def test_the_wheel_is_marked_as_typed_and_licensed(installed: Path) -> None:

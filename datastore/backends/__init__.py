@@ -10,6 +10,9 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import entry_points
 
+from sqlalchemy import URL
+from sqlalchemy.exc import NoSuchModuleError
+
 from datastore.backends.base import Backend
 from datastore.backends.postgresql import PostgreSQLBackend
 from datastore.backends.sqlite import SQLiteBackend
@@ -32,3 +35,12 @@ def backend_class(dialect: str) -> type[Backend]:
         raise BackendNotFoundError(dialect, (*_BUILT_IN, *third_party))
     loaded: type[Backend] = third_party[dialect].load()
     return loaded
+
+
+def backend_at(url: URL) -> type[Backend]:
+    """Return the backend of a URL; raise `BackendNotFoundError` also where it is misspelt."""
+    try:
+        dialect = url.get_dialect().name
+    except NoSuchModuleError:
+        dialect = url.get_backend_name()
+    return backend_class(dialect)

@@ -28,8 +28,7 @@ from datastore.store import Datastore
 _UPGRADE = "run `datastore upgrade`"
 _REMEDIES: dict[type[DatastoreError], str] = {
     ConfigurationError: "mend the setting that is named",
-    ConnectionFailedError: "check the URL and the server; a missing file is made by "
-    "`datastore upgrade`, a database on a server by CREATE DATABASE",
+    ConnectionFailedError: "check the URL and what it names",
     CorruptDatabaseError: "restore the file from a backup, or name another one",
 }
 
@@ -67,7 +66,8 @@ def examine(invocation: Invocation, *, recall: bool = False) -> list[Finding]:
 
 
 def _failure(error: DatastoreError) -> Finding:
-    remedy = next((text for cls, text in _REMEDIES.items() if isinstance(error, cls)), "")
+    known = next((text for cls, text in _REMEDIES.items() if isinstance(error, cls)), "")
+    remedy = getattr(error, "remedy", "") or known
     check = "settings" if isinstance(error, ConfigurationError) else "database"
     return Finding(check, str(error), ok=False, remedy=remedy)
 

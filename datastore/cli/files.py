@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from datastore.cli.interruption import explained
 from datastore.cli.invocation import Invocation, location
 from datastore.cli.output import grid
 from datastore.cli.transfer import (
@@ -26,6 +27,7 @@ from datastore.cli.transfer import (
     load_options,
     opened,
     progress_shown,
+    rows_text,
     target_of,
 )
 from datastore.store import Datastore
@@ -60,7 +62,7 @@ def export_command(
     if file == _STANDARD and sys.stdout.isatty() and compress not in (None, "none"):
         raise typer.BadParameter("compressed data are not for a terminal: name a file")
     with (
-        opened(invocation, invocation.url, "source", create=False) as store,
+        opened(invocation, "source", create=False) as store,
         progress_shown(invocation) as tell,
     ):
         report = export_jsonl(
@@ -95,8 +97,12 @@ def import_command(
     if file == _STANDARD and sys.stdin.isatty():
         raise typer.BadParameter("nothing to import: name a file, or redirect standard input")
     source = sys.stdin.buffer if file == _STANDARD else file
-    with _target(invocation, dry_run) as (store, target), progress_shown(invocation) as tell:
-        run = replace(options, progress=tell)
+    with (
+        explained(invocation, options) as watched,
+        _target(invocation, dry_run) as (store, target),
+        progress_shown(invocation) as watched.tell,
+    ):
+        run = replace(options, progress=watched)
         finish(
             invocation,
             lambda: import_jsonl(store, source, run, longest_line=max_line * _MEGABYTE),
@@ -107,7 +113,7 @@ def import_command(
 @contextmanager
 def _target(invocation: Invocation, dry_run: bool) -> Iterator[tuple[Datastore, str]]:
     """Open the target; where a dry run would have to make it, one in memory takes its place."""
-    with target_of(invocation, invocation.url, dry_run) as store:
+    with target_of(invocation, dry_run) as store:
         if store is not None:
             yield store, location(store)
             return
@@ -128,19 +134,19 @@ def _tell(invocation: Invocation, report: ExportReport, store: Datastore, file: 
     elif invocation.json:
         sys.stderr.write(json.dumps(document) + "\n")
     else:
-        invocation.aside(f"{report.rows:,} rows written")
+        invocation.aside(f"{rows_text(report.rows)} written")
         for note in report.notes:
             invocation.aside(f"note: {note}")
 
 
 def _lines(report: ExportReport) -> Iterator[Any]:
     yield grid(
-        (each.table, f"{each.rows:,} rows", f"sha256 sum {each.digest.sha256_sum[:16]}")
+        (each.table, rows_text(each.rows), f"sha256 sum {each.digest.sha256_sum[:16]}")
         for each in report.tables
         if each.rows
     )
     yield from (f"note: {note}" for note in report.notes)
-    yield f"{report.rows:,} rows written in {report.seconds:.1f} s"
+    yield f"{rows_text(report.rows)} written in {report.seconds:.1f} s"
 
 
 def _name(file: Path, standard: str) -> str:

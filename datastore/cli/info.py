@@ -59,6 +59,9 @@ def describe_store(store: Datastore) -> dict[str, Any]:
             "recorded": _recorded_space(store),
         },
         "capabilities": sorted(capability.name.lower() for capability in store.capabilities),
+        "other_tables": len(
+            schema.tables.keys() - {*_tables(store, schema), migrate.VERSION_TABLE}
+        ),
         "tables": {name: _count(store, name) for name in _tables(store, schema)},
         "memory": {
             "needed": sum(_memory(store, definition) for definition in schema.search_indexes),
@@ -141,7 +144,8 @@ def _rows(document: dict[str, Any]) -> Iterator[tuple[str | Text, ...]]:
         yield _row("memory", f"{memory['needed']:,} bytes for vectors' codes, in each process "
                    f"that searches; {memory['allowed']:,} are allowed")  # fmt: skip
     tables = (f"{name}: {_amount(rows)}" for name, rows in document["tables"].items())
-    yield _row("tables", "\n".join(tables) or "none")
+    others = f"none of datastore; {document['other_tables']} others"
+    yield _row("tables", "\n".join(tables) or (others if document["other_tables"] else "none"))
     indexes = (f"{each['name']}: {_over(each)}" for each in document["search_indexes"])
     yield _row("search indexes", "\n".join(indexes) or "none")
 

@@ -18,10 +18,12 @@ from sqlalchemy.engine import Connection
 
 from datastore import migrate
 from datastore.backends.base import Access, Capability
+from datastore.cli.help import Command
 from datastore.cli.output import console, plain, write, write_json
 from datastore.engine import access_engine, create_engine, describe
-from datastore.errors import SchemaMissingError
+from datastore.errors import ConfigurationError, SchemaMissingError
 from datastore.settings import Settings
+from datastore.settings_sources import read_url
 from datastore.store import Datastore
 from datastore.translation import translated
 
@@ -36,9 +38,17 @@ class Invocation:
     url: str | None = None
     json: bool = False
     verbose: bool | None = None
+    #: What the URL was given as.
+    argument: str = "--url"
+
+    def at(self, url: str | None, argument: str) -> Invocation:
+        """Return the same for the database of another argument; None leaves this one."""
+        return self if url is None else replace(self, url=url, argument=argument)
 
     def settings(self) -> Settings:
         """Read the settings, and let the log be as talkative as they say."""
+        if self.url is not None:
+            _check_url(self.url, self.argument)
         settings = Settings.load() if self.url is None else Settings.load(url=self.url)
         level = {None: settings.logging, True: "DEBUG", False: "ERROR"}[self.verbose]
         for name in LOGGERS:
@@ -48,7 +58,7 @@ class Invocation:
     def open(self, *, create: bool) -> Datastore:
         """Open the database of the settings, and say which it is."""
         store = Datastore.open(self.settings(), create=create)
-        self.notice(f"database: {store.display_name}, {location(store)}")
+        self.aside(f"database: {store.display_name}, {location(store)}")
         return store
 
     @contextmanager
@@ -77,6 +87,19 @@ class Invocation:
             write_json(document)
         else:
             write(*lines)
+
+
+def _check_url(text: str, argument: str) -> None:
+    """Raise `ConfigurationError` for what is no URL; one that may hold a password is not shown."""
+    try:
+        read_url(text)
+    except ValueError as error:
+        shown = text and "://" not in text and "@" not in text
+        meant = f"; did you mean sqlite:///{text}?" if shown else ""
+        problem = f"{argument}: unreadable as the URL of a database: {error}{meant}"
+    else:
+        return
+    raise ConfigurationError(problem)
 
 
 def location(store: Datastore) -> str:
@@ -150,14 +173,15 @@ def _shared(
         typer.Option("--json", help="Answer with one JSON document.", rich_help_panel=_PANEL),
     ] = False,
     verbose: Annotated[
-        bool | None,
+        bool,
         typer.Option(
-            "--verbose/--quiet",
-            "-v/-q",
-            help="Log everything to standard error, or say no more than the result.",
-            rich_help_panel=_PANEL,
+            "--verbose", "-v", help="Log everything to standard error.", rich_help_panel=_PANEL
         ),
-    ] = None,
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Say no more than the result.", rich_help_panel=_PANEL),
+    ] = False,
 ) -> None:
     """Have the options that stand before or behind the name of a command."""
 
@@ -168,7 +192,7 @@ def command(app: typer.Typer, function: Callable[..., None], *, name: str | None
     Parameters are declared as typer wants them, the shared options are added to them. The docstring
     is the help.
     """
-    app.command(name)(with_invocation(function))
+    app.command(name, cls=Command)(with_invocation(function))
 
 
 def with_invocation(function: Callable[..., None]) -> Callable[..., None]:
@@ -187,9 +211,15 @@ def with_invocation(function: Callable[..., None]) -> Callable[..., None]:
     seen = dict(list(_parameters(function).items())[1:]) | _parameters(_shared)
     first = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     signature = inspect.Signature([first, *seen.values()])
+    run.__doc__ = _reflowed(inspect.getdoc(function) or "")
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
     return run
+
+
+def _reflowed(text: str) -> str:
+    """Return paragraphs of one line each, which the help breaks where the terminal ends."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -206,14 +236,18 @@ def _merged(
     url: str | None,
     config: Path | None,
     json: bool,
-    verbose: bool | None,
+    verbose: bool,
+    quiet: bool,
 ) -> Invocation:
     """Add what stands behind the command's name to what stands before it."""
+    verbose, quiet = verbose or invocation.verbose is True, quiet or invocation.verbose is False
+    if verbose and quiet:
+        raise typer.BadParameter("--verbose and --quiet exclude each other")
     if config is not None:
         os.environ["DATASTORE_CONFIG"] = str(config)
     return replace(
         invocation,
         url=invocation.url if url is None else url,
         json=invocation.json or json,
-        verbose=invocation.verbose if verbose is None else verbose,
+        verbose=True if verbose else False if quiet else None,
     )

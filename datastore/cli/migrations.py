@@ -43,7 +43,22 @@ def _confirmed(invocation: Invocation, store: Datastore, revision: str) -> bool:
             f"going back to {revision} deletes data, and nobody can be asked: add --yes to do it"
         )
     where = f"{store.display_name}, {location(store)}"
-    return typer.confirm(f"Go back to {revision} in {where}? The data made since are deleted.")
+    tables = ", ".join(doomed_tables(store, revision)) or "none"
+    return typer.confirm(
+        f"Go back to {revision} in {where}? The data made since are deleted. "
+        f"Tables that go: {tables}."
+    )
+
+
+def doomed_tables(store: Datastore, revision: str) -> list[str]:
+    """Return the tables that a downgrade takes away, as the same in memory shows."""
+    schema = store.schema()
+    with Datastore.open("sqlite://") as stand_in:
+        if schema.version is not None:
+            stand_in.migrate(schema.version)
+        before = stand_in.schema().tables.keys()
+        stand_in.downgrade(revision)
+        return sorted((before - stand_in.schema().tables.keys()) & schema.tables.keys())
 
 
 def _change(invocation: Invocation, store: Datastore, run: Callable[[], None]) -> None:

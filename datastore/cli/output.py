@@ -54,14 +54,33 @@ def grid(rows: Iterable[tuple[str | Text, ...]]) -> Table:
 
 def write_json(document: Mapping[str, Any]) -> None:
     """Write one JSON document, readable in whatever encoding standard output has."""
-    sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+    _send(json.dumps(document, indent=2, default=str) + "\n")
 
 
 def write(*lines: RenderableType) -> None:
     """Write lines for people to standard output."""
     out = console()
     for line in lines:
-        out.print(Text(plain(line)) if isinstance(line, str) else line)
+        shown = Text(plain(line)) if isinstance(line, str) else line
+        if out.is_terminal:
+            out.print(shown)
+        else:
+            _write_unpadded(out, shown)
+
+
+def _write_unpadded(out: Console, shown: RenderableType) -> None:
+    """Write without the blanks that fill the last column of a table."""
+    with out.capture() as captured:
+        out.print(shown)
+    lines = captured.get().splitlines(keepends=True)
+    _send("".join(line.rstrip(" \n") + "\n" for line in lines))
+
+
+def _send(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError:
+        raise BrokenPipeError from None  # one with a number would end typer with 1
 
 
 def write_error(error_class: str, message: str, *, as_json: bool, usage: str = "") -> None:
@@ -72,8 +91,9 @@ def write_error(error_class: str, message: str, *, as_json: bool, usage: str = "
     err = console(stderr=True)
     if usage:
         err.print(plain(usage), soft_wrap=True)
-    line = styled(("error: ", "bold red"), (" ".join(message.splitlines()), ""))
-    err.print(line, soft_wrap=True)
+    # Off a terminal an error is one line; on one, a list stays a list.
+    text = message if err.is_terminal else " ".join(map(str.strip, message.splitlines()))
+    err.print(styled(("error: ", "bold red"), (text, "")), soft_wrap=True)
 
 
 def accept_any_text() -> None:

@@ -18,13 +18,14 @@ from typer.main import get_command
 
 from datastore.cli.doctor import doctor
 from datastore.cli.files import export_command, import_command
+from datastore.cli.help import Group
 from datastore.cli.info import info
 from datastore.cli.invocation import Invocation, command, with_invocation
 from datastore.cli.migrations import downgrade, upgrade
 from datastore.cli.optimize import optimize
 from datastore.cli.output import accept_any_text, write, write_error
 from datastore.cli.transfer import copy_command, verify_command
-from datastore.errors import DatastoreError
+from datastore.errors import DatabaseError, DatastoreError
 
 COMMANDS = "datastore.commands"
 NAME = "datastore"
@@ -40,6 +41,7 @@ def build() -> typer.Typer:
     """Make the program, with the commands that installed packages bring."""
     app = typer.Typer(
         name=NAME,
+        cls=Group,
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -121,9 +123,14 @@ def _run(arguments: list[str]) -> int:
         return _usage(error, as_json)
     except DatastoreError as error:
         logger.debug("the command failed", exc_info=error)
-        write_error(type(error).__name__, str(error), as_json=as_json)
+        write_error(type(error).__name__, _told(error), as_json=as_json)
         return FAILED
     return result if isinstance(result, int) else 0
+
+
+def _told(error: DatastoreError) -> str:
+    remedy = error.remedy if isinstance(error, DatabaseError) else ""
+    return f"{error}; {remedy}" if remedy else str(error)
 
 
 def _usage(error: Any, as_json: bool) -> int:

@@ -21,10 +21,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from datastore.backends import backend_class
+from datastore.backends import backend_at
+from datastore.cli.interruption import explained
 from datastore.cli.invocation import Invocation, location
 from datastore.cli.output import console, grid
-from datastore.errors import DatastoreError
+from datastore.errors import ConnectionFailedError, DatastoreError
 from datastore.store import Datastore
 from datastore.transfer import (
     Difference,
@@ -39,6 +40,8 @@ from datastore.transfer.loading.options import OnError, Verify
 from datastore.transfer.loading.troubles import EXAMPLES
 from datastore.transfer.progress import Progress as Done
 from datastore.transfer.report import SearchComparison, TableReport
+
+_REJECTS = Path("rejected.jsonl")
 
 UpsertOption: TypeAlias = Annotated[
     bool, typer.Option("--upsert", help="Let rows take the place of those with the same key.")
@@ -57,7 +60,10 @@ OnErrorOption: TypeAlias = Annotated[
 RejectsOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", dir_okay=False, help="Where --on-error quarantine writes rejected rows."
+        metavar="FILE",
+        dir_okay=False,
+        help=f"Where --on-error quarantine writes rejected rows; {_REJECTS} in the current folder "
+        "without it.",
     ),
 ]
 VerifyOption: TypeAlias = Annotated[
@@ -70,7 +76,6 @@ ReflectOption: TypeAlias = Annotated[
     bool,
     typer.Option("--reflect", help="Take all tables as they are found, and create them there."),
 ]
-_REJECTS = Path("rejected.jsonl")
 
 
 def copy_command(
@@ -91,18 +96,20 @@ def copy_command(
     All or nothing: without --resume, a copy that fails or is killed leaves the target as it was.
     """
     options = load_options(upsert, truncate, resume, on_error, rejects, verify, dry_run)
+    there = invocation.at(target, "TARGET_URL")
+    place = there.settings().database_url()
     with (
-        opened(invocation, source, "source", create=False) as one,
-        target_of(invocation, target, dry_run) as other,
-        progress_shown(invocation) as tell,
+        explained(invocation, options) as watched,
+        opened(invocation.at(source, "SOURCE_URL"), "source", create=False) as one,
+        target_of(there, dry_run) as other,
+        progress_shown(invocation) as watched.tell,
     ):
-        run = replace(options, progress=tell)
-        place = replace(invocation, url=target).settings().database_url()
-        engine = backend_class(place.get_dialect().name)()
+        run = replace(options, progress=watched)
+        engine = backend_at(place)()
         finish(
             invocation,
             lambda: copy(one, other, run, reflect=reflect, target_backend=engine),
-            _ends(one, other, target),
+            _ends(one, other),
         )
 
 
@@ -116,8 +123,8 @@ def verify_command(
 ) -> None:
     """Compare two databases: every row by digests, and what a sample of searches finds."""
     with (
-        opened(invocation, one, "first", create=False) as left,
-        opened(invocation, other, "second", create=False) as right,
+        opened(invocation.at(one, "the first URL"), "first", create=False) as left,
+        opened(invocation.at(other, "the second URL"), "second", create=False) as right,
     ):
         report = verify(left, right, reflect=reflect)
         document = {"same": report.is_same, **asdict(report)}
@@ -151,21 +158,23 @@ def load_options(
 
 
 @contextmanager
-def opened(
-    invocation: Invocation, url: str | None, role: str, *, create: bool
-) -> Iterator[Datastore]:
-    """Open a database (without a URL, that of the settings), and say which it is."""
-    settings = replace(invocation, url=url).settings()
-    with Datastore.open(settings, create=create) as store:
+def opened(invocation: Invocation, role: str, *, create: bool) -> Iterator[Datastore]:
+    """Open the database of an invocation, and say which it is."""
+    try:
+        store = Datastore.open(invocation.settings(), create=create)
+    except ConnectionFailedError as error:
+        error.remedy = ""  # a new database would hold nothing that could be moved
+        raise
+    with store:
         invocation.aside(f"{role}: {store.display_name}, {location(store)}")
         yield store
 
 
 @contextmanager
-def target_of(invocation: Invocation, url: str | None, dry_run: bool) -> Iterator[Datastore | None]:
+def target_of(invocation: Invocation, dry_run: bool) -> Iterator[Datastore | None]:
     """Open a target, which may be a file to be made; one that holds nothing is removed again."""
-    place = replace(invocation, url=url).settings().database_url()
-    backend = backend_class(place.get_dialect().name)()
+    place = invocation.settings().database_url()
+    backend = backend_at(place)()
     existed = backend.exists(place)
     if dry_run and not existed:
         yield None
@@ -173,7 +182,7 @@ def target_of(invocation: Invocation, url: str | None, dry_run: bool) -> Iterato
     empty = not existed
     with _unwound():
         try:
-            with opened(invocation, url, "target", create=True) as store:
+            with opened(invocation, "target", create=True) as store:
                 try:
                     yield store
                 finally:
@@ -268,7 +277,7 @@ class _JSONLines:
             sys.stderr.write(json.dumps(asdict(done)) + "\n")
 
 
-def _ends(source: Datastore, target: Datastore | None, url: str) -> dict[str, Any]:
+def _ends(source: Datastore, target: Datastore | None) -> dict[str, Any]:
     return {"source": location(source), "target": location(target) if target else "a new file"}
 
 
@@ -281,7 +290,7 @@ def _document(report: LoadReport, ends: dict[str, Any], error: str = "") -> dict
 def _lines(report: LoadReport) -> Iterator[Any]:
     moved = [table for table in report.tables if table.read]
     yield grid(
-        (each.table, _rows(each.read if report.dry_run else each.written), _outcome(each))
+        (each.table, rows_text(each.read if report.dry_run else each.written), _outcome(each))
         for each in moved
     )
     yield from _searches(report.searches)
@@ -290,10 +299,11 @@ def _lines(report: LoadReport) -> Iterator[Any]:
     done = "read, nothing written" if report.dry_run else "written"
     rows = sum(table.read for table in moved) if report.dry_run else report.rows
     rate = _rate(rows, report.bytes, report.seconds)
-    yield f"{_rows(rows)} {done} in {report.seconds:.1f} s ({rate}); {_verdict(report)}"
+    yield f"{rows_text(rows)} {done} in {report.seconds:.1f} s ({rate}); {_verdict(report)}"
 
 
-def _rows(number: int) -> str:
+def rows_text(number: int) -> str:
+    """Return a number of rows in words."""
     return f"{number:,} {'row' if number == 1 else 'rows'}"
 
 
@@ -305,7 +315,7 @@ def _outcome(table: TableReport) -> str:
 
 def _verdict(report: LoadReport) -> str:
     if rejected := sum(table.rejected for table in report.tables):
-        return f"not taken: {_rows(rejected)}"
+        return f"not taken: {rows_text(rejected)}"
     if report.dry_run:
         return "nothing is wrong with the values"
     return {
@@ -321,10 +331,10 @@ def _rate(rows: int, size: int, seconds: float) -> str:
 
 
 def _verified(report: VerifyReport) -> Iterator[Any]:
-    filled = (each for each in report.tables if each.read or each.written)
-    yield grid((each.table, *_compared(each)) for each in filled)
-    for name in report.missing_tables:
-        yield f"table {name}: not there on one side, and not empty on the other"
+    if filled := [each for each in report.tables if each.read or each.written]:
+        yield grid((each.table, *_compared(each)) for each in filled)
+    yield from _missing("first", "second", report.missing_in_first)
+    yield from _missing("second", "first", report.missing_in_second)
     yield from report.missing_columns
     for difference in report.differences:
         yield from _told(difference)
@@ -333,10 +343,15 @@ def _verified(report: VerifyReport) -> Iterator[Any]:
     yield "both hold the same rows" if report.is_same else "they do not hold the same rows"
 
 
+def _missing(side: str, other: str, tables: Sequence[str]) -> Iterator[str]:
+    for name in tables:
+        yield f"table {name}: not there in the {side}, and not empty in the {other}"
+
+
 def _compared(table: TableReport) -> tuple[str, str]:
     if table.read == table.written:
-        return _rows(table.read), "the same" if table.matches else "not the same"
-    return _rows(table.read), f"{_rows(table.written)} in the second"
+        return rows_text(table.read), "the same" if table.matches else "not the same"
+    return rows_text(table.read), f"{rows_text(table.written)} in the second"
 
 
 def _searches(searches: Sequence[SearchComparison]) -> Iterator[str]:

@@ -16,6 +16,7 @@ ROOT = Path(datastore.__file__).parent.parent
 LAYERS = (
     ("errors",),
     ("settings_sources",),
+    ("settings_password",),
     ("settings",),
     ("types",),
     ("kinds",),
@@ -51,7 +52,11 @@ LAYERS = (
 )
 DIALECTS = {"sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql"}
 #: Where the type of a database is a setting.
-SETTINGS = {"datastore/settings.py", "datastore/settings_sources.py"}
+SETTINGS = {
+    "datastore/settings.py",
+    "datastore/settings_sources.py",
+    "datastore/settings_password.py",
+}
 
 
 def sources(*packages: str) -> list[Path]:
@@ -126,9 +131,9 @@ def test_a_module_imports_from_the_layers_below_it(path: Path) -> None:
     assert above == []
 
 
-@pytest.mark.parametrize("name", ["settings", "settings_sources"])
+@pytest.mark.parametrize("name", ["settings", "settings_sources", "settings_password"])
 def test_settings_import_errors_alone(name: str) -> None:
-    allowed = ("datastore.errors.", "datastore.settings_sources.")
+    allowed = ("datastore.errors.", "datastore.settings_sources.", "datastore.settings_password.")
     ours = [m for m in imports(ROOT / "datastore" / f"{name}.py") if m.startswith("datastore")]
     assert [module for module in ours if not module.startswith(allowed)] == []
 

@@ -29,6 +29,7 @@ from datastore import (
     VectorIndex,
     migrate,
 )
+from datastore.backends.sqlite import SQLiteBackend
 from datastore.backends.sqlite.connection import WriterLock
 from datastore.backends.sqlite.driver import CANDIDATES, REMEDY, can_load_extensions, pick_driver
 from datastore.errors import (
@@ -38,6 +39,7 @@ from datastore.errors import (
     DatabaseError,
     InvalidValueError,
     PermissionDeniedError,
+    ReadOnlyError,
     TransientError,
 )
 
@@ -243,6 +245,14 @@ class TestFiles:
         with pytest.raises(ConfigurationError, match=named):
             Datastore.open(f"sqlite:///{rest}")
         assert set(Path().iterdir()) == before
+
+    def test_reading_that_needs_to_write_names_the_reason(self) -> None:
+        error = sqlite3.OperationalError("attempt to write a readonly database")
+        error.sqlite_errorcode, error.sqlite_errorname = 8, "SQLITE_READONLY"
+        found = SQLiteBackend().translate(error)
+        assert isinstance(found, ReadOnlyError)
+        assert "beside the file" in str(found)
+        assert "make the folder writable" in found.remedy
 
     @pytest.mark.optional
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -126,7 +126,7 @@ def set_revision(url: str, revision: str) -> None:
 def test_upgrade_says_what_it_did_and_where(run: Run, database_url: str) -> None:
     ran = run("upgrade", "--url", database_url)
     assert ran.code == 0
-    assert ran.out.startswith("database: ")
+    assert ran.err.startswith("database: ")
     assert f"schema: nothing -> {HEAD}" in ran.out
     assert f"unchanged at {HEAD}" in run("upgrade", "--url", database_url).out
 
@@ -260,7 +260,7 @@ def test_index_for_people(run: Run, migrated_url: str, docs: str) -> None:
     ran = run("index", docs, "--url", migrated_url)
     assert "skipped docs/zero.txt: " in ran.out
     assert "indexed: 2 added, 0 changed, 0 unchanged, 0 removed, 1 skipped; 2 chunks" in ran.out
-    assert ran.err == "", "a progress bar is for terminals"
+    assert ran.err.count("\n") == 1, "a progress bar is for terminals"
     assert run("index", docs, "--quiet", "--url", migrated_url).out == ""
 
 
@@ -408,7 +408,7 @@ def test_search_without_schema_names_the_command(run: Run, database_url: str) ->
     Datastore.open(database_url).close()
     ran = run("search", "x", "--url", database_url)
     assert ran.code == 1
-    assert ran.err.startswith("error: ")
+    assert ran.err.splitlines()[-1].startswith("error: ")
     assert "datastore upgrade" in ran.err
 
 
@@ -740,8 +740,8 @@ def graph_url(migrated_url: str) -> str:
 
 def test_graph_tells_what_lies_around_an_entity(run: Run, graph_url: str) -> None:
     ran = run("graph", "ann", "--hops", "1", "--url", graph_url)
-    assert (ran.code, ran.err) == (0, "")
-    lines = ran.out.splitlines()[1:]
+    assert (ran.code, ran.err[:10]) == (0, "database: ")
+    lines = ran.out.splitlines()
     assert [line.split()[:2] for line in lines[:2]] == [["0", "Ann"], ["1", "Bob"]]
     assert "knows -> Bob" in lines[2]
     assert lines[3] == "entities: 2, relationships: 1"

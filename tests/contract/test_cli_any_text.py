@@ -74,7 +74,7 @@ def test_the_worst_texts_are_answered_as_json(url: str, capsys: pytest.CaptureFi
 @pytest.mark.parametrize("text", AS_PROCESS)
 def test_a_process_answers_whatever_its_locale(url: str, text: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "datastore.cli", "search", "--url", url, "--", text],
+        [sys.executable, "-m", "datastore.cli", "search", "--quiet", "--url", url, "--", text],
         capture_output=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C"},
         check=False,

@@ -159,7 +159,7 @@ def test_copies_are_compared_as_they_are_found(
     assert main(["verify", "--reflect", postgres, shop]) == 1
     said = capsys.readouterr().out
     assert "table line, different: order=2, number=1" in said
-    assert "table more: not there on one side" in said
+    assert "table more: not there in the second" in said
 
 
 def test_a_default_of_the_time_is_utc_on_both(shop: str, postgres: str) -> None:

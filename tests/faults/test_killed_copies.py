@@ -154,6 +154,8 @@ def test_ctrl_c_ends_a_copy_with_130(filled_file: Path, tmp_path: Path, resume: 
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert ended.returncode == 130
     assert "Traceback" not in ended.stderr
+    left = "what was committed stays" if resume else "the target is as it was"
+    assert f"interrupted; {left}" in ended.stderr
     assert target.exists() is resume  # what is committed stays
     if resume:
         with both(f"sqlite:///{filled_file}", f"sqlite:///{target}") as (one, other):

@@ -546,6 +546,55 @@ class TestUrlAndOtherSources:
         env(PG_HOST="h")
         assert "DATASTORE_TYPE" in refusal()
 
+    @pytest.mark.parametrize(
+        ("outside", "kept"),
+        [
+            ({}, True),
+            ({"PG_HOST": "H"}, True),
+            ({"PG_HOST": "a,h:2"}, True),
+            ({"PG_HOST": "other"}, False),
+            ({"DATABASE_URL": "postgresql://u@h:1/db"}, True),
+            ({"DATABASE_URL": "postgresql://u@other/db"}, False),
+            ({"DATASTORE_TYPE": "postgresql", "PG_DATABASE": "db"}, False),
+        ],
+    )
+    def test_a_password_goes_to_no_host_but_its_own(
+        self, env: Any, outside: dict[str, str], kept: bool
+    ) -> None:
+        env(PG_PASSWORD="pw", **outside)
+        password = Settings(url="postgresql://postgres@h/other").database_url().password
+        assert password == ("pw" if kept else None)
+
+    @pytest.mark.parametrize(
+        ("url", "password"),
+        [
+            ("postgresql://u@127.0.0.1/db", "pw"),
+            ("postgresql://u@localhost:7/db", "pw"),
+            ("postgresql://u:own@localhost/db", "own"),
+            ("postgresql://u@localhost,other/db", None),
+            ("postgresql://u@localhost/db?hostaddr=6.6.6.6", None),
+            ("postgresql:///db?service=other", None),
+            ("postgresql:///db", None),
+            ("sqlite:////a.db", None),
+        ],
+    )
+    def test_a_password_of_this_machine_stays_on_it(
+        self, env: Any, url: str, password: str | None
+    ) -> None:
+        write_dotenv("PG_PASSWORD=pw\nPG_HOST=localhost\n")
+        assert Settings(url=url).database_url().password == password
+
+    def test_what_is_wrong_is_said_in_our_words(self, env: Any) -> None:
+        env(SQLITE_WAL="perhaps", DATASTORE_SQLITE__POOL_SIZE="many")
+        message = refusal()
+        assert "Input should" not in message
+        assert "expected a valid integer" in message
+        assert "expected a valid boolean" in message
+
+    def test_yaml_that_cannot_be_read_names_the_line(self) -> None:
+        write_yaml("datastore:\n  sqlite: [\n  path: x\n")
+        assert refusal() == "config.yaml, line 4: a syntax error in what begins in line 2"
+
     def test_a_url_among_the_arguments_overrules_everything_outside(self, env: Any) -> None:
         env(DATASTORE_TYPE="postgresql", PG_HOST="h", PG_DATABASE="db")
         write_yaml("datastore: {sqlite: {path: /low.db}}")
@@ -568,6 +617,12 @@ class TestSqliteUrl:
     def test_is_read(self, url: str, database: str) -> None:
         read = Settings(url=url).database_url()
         assert (read.drivername, read.database) == ("sqlite", database)
+
+    @pytest.mark.parametrize("scheme", ["sqlite+aiosqlite", "postgresql+asyncpg", "postgres+foo"])
+    def test_refuses_another_driver(self, scheme: str) -> None:
+        message = refusal(url=f"{scheme}://")
+        assert scheme.partition("+")[2] in message
+        assert "expected" in message
 
     def test_is_absolute(self, tmp_path: Path) -> None:
         assert Settings(url="sqlite:///a.db").database_url().database == str(tmp_path / "a.db")

@@ -10,6 +10,7 @@ from datastore.backends.prose import stands_in_statement, without_values
 from datastore.errors import (
     CapabilityError,
     CheckViolation,
+    ConfigurationError,
     ConnectionFailedError,
     CorruptDatabaseError,
     DatabaseError,
@@ -92,7 +93,8 @@ _QUOTED = re.compile(r'"([^"]+)"')
 # libpq reports a failed connection without a code: here alone the message decides.
 _CONNECTING = {
     "password authentication failed": "the server turned down the user or the password",
-    "no password supplied": "the server asks for a password, and none is set",
+    "no password supplied": "the server asks for a password, and none is set: PGPASSWORD holds "
+    "one for any URL, PG_PASSWORD one for the host of the settings or, where they name none, any",
     "does not exist": "there is no such database or role",
     "refused": "nothing listens at that host and port",
     "resolve": "the name of the host is unknown",
@@ -101,6 +103,10 @@ _CONNECTING = {
     "read-only": "no server of the wanted kind (target_session_attrs)",
     "SSL": "the server and this client do not agree on TLS",
 }
+
+
+_UNKNOWN_OPTION = re.compile(r'invalid (?:connection option|URI query parameter:) "(\w+)"')
+_CREATE = "CREATE DATABASE makes one, on a server that runs"
 
 
 def translate(error: Any) -> DatastoreError:
@@ -134,7 +140,8 @@ def translate(error: Any) -> DatastoreError:
             f"there is no {name.removeprefix('Undefined').lower()}: {_prose(error)}"
         )
     error_class, text = _CODES.get(code) or _CODES.get(code[:2]) or (DatabaseError, _prose(error))
-    return error_class(f"{text} ({name}, {code})", code=code)
+    remedy = _CREATE if code.startswith("3D") else ""
+    return error_class(f"{text} ({name}, {code})", code=code, remedy=remedy)
 
 
 def is_outdated(error: Any) -> bool:
@@ -156,11 +163,15 @@ def _constraint(error: Any, code: str) -> IntegrityError:
 
 
 def _without_code(error: Any, name: str) -> DatastoreError:
+    if unknown := _UNKNOWN_OPTION.search(str(error)):
+        return ConfigurationError(f"the PostgreSQL URL has the unknown option {unknown[1]}")
     if name in ("DataError", "ProgrammingError", "InterfaceError", "NotSupportedError"):
         return InvalidValueError(f"a value cannot be sent to the server ({name})")
     message = str(error)
     reasons = (text for mark, text in _CONNECTING.items() if mark in message)
-    return ConnectionFailedError(next(reasons, "the connection to the server failed"))
+    reason = next(reasons, "the connection to the server failed")
+    remedy = _CREATE if "does not exist" in message else ""
+    return ConnectionFailedError(reason, remedy=remedy)
 
 
 def _extension(error: Any) -> str | None:

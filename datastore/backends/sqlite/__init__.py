@@ -35,7 +35,7 @@ from datastore.backends.sqlite.connection import (
     open_by_uri,
 )
 from datastore.backends.sqlite.driver import REMEDY, Driver, pick_driver
-from datastore.backends.sqlite.errors import TEXT_REMEDY, scrub, translate
+from datastore.backends.sqlite.errors import TEXT_REMEDY, is_read_only, scrub, translate, unreadable
 from datastore.backends.sqlite.files import (
     PrivateDirectory,
     check_url,
@@ -193,7 +193,8 @@ class SQLiteBackend(Backend):
 
     def translate(self, error: BaseException) -> DatastoreError | None:
         """Classify by the extended result code."""
-        return translate(error)
+        opening = not hasattr(self, "report")
+        return unreadable(error) if opening and is_read_only(error) else translate(error)
 
     def scrub(self, error: BaseException) -> None:
         """Take out what SQLite quotes, unless it stands in the statement."""

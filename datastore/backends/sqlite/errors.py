@@ -55,6 +55,7 @@ _CONSTRAINTS: dict[int, tuple[type[IntegrityError], str]] = {
 }
 # pysqlite3 gives the primary code alone, which leaves the words before "constraint failed".
 _CONSTRAINT_WORDS = {"CHECK": 275, "FOREIGN KEY": 787, "NOT NULL": 1299, "UNIQUE": 2067}
+_READ_ONLY = 8
 _TOO_BIG, _MISMATCH = 18, 20
 # SQLITE_ERROR (1) is what everything else is called, so here alone the message decides.
 _NO_FULL_TEXT = re.compile(r"no such module: fts5|no such tokenizer: \w+")
@@ -81,6 +82,22 @@ def translate(error: Any) -> DatastoreError:
         error_class, text = _PRIMARY[code & 0xFF]
         return error_class(f"{text} ({name})", code=name)
     return _by_message(error, name)
+
+
+def is_read_only(error: Any) -> bool:
+    """Tell whether SQLite would have had to write."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF == _READ_ONLY
+
+
+def unreadable(error: Any) -> ReadOnlyError:
+    """Return our error where writing was needed although nothing was asked but to read."""
+    name = error.sqlite_errorname
+    return ReadOnlyError(
+        "to read this database SQLite must write beside the file, which it may not: it is in "
+        f"write-ahead mode, or was left by a crash ({name})",
+        code=name,
+        remedy="make the folder writable, or copy the database to one that is",
+    )
 
 
 def scrub(error: Any) -> None:

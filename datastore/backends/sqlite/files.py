@@ -16,6 +16,8 @@ from datastore.errors import ConfigurationError, ConnectionFailedError, Permissi
 #: What `?mode=` may be: read, read and write, and the same while making the file.
 MODES = ("ro", "rw", "rwc")
 
+_MAKE = "`datastore index FOLDER` or `datastore upgrade` makes one"
+
 
 def check_url(url: sa.URL) -> None:
     """Raise `ConfigurationError` for a URL that says what would not be done."""
@@ -52,9 +54,11 @@ def file_uri(url: sa.URL, *, create: bool) -> str:
     """Return the URI to open, having made the file where it is missing and may be made."""
     path = database_path(url)
     mode = str(url.query.get("mode", "rwc"))
+    if path.is_dir():
+        raise ConnectionFailedError(f"{path} is a folder, expected a database file")
     if not path.exists():
         if not create or mode != "rwc":
-            raise ConnectionFailedError(f"there is no database file {path}")
+            raise ConnectionFailedError(f"there is no database file {path}", remedy=_MAKE)
         _make_file(path)
     return f"file:{quote(str(path))}?mode={'ro' if mode == 'ro' else 'rw'}"
 

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
-from datastore.errors import CapabilityError
+from datastore.errors import CapabilityError, InvalidValueError
 
 Compression: TypeAlias = Literal["none", "gzip", "zstd"]
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _ENDINGS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
+_FOREIGN = {".xz", ".lzma", ".bz2", ".zip", ".7z", ".lz4", ".br", ".rar", ".z", ".tgz"}
 #: Vectors are compressed hardly better by higher levels, in twice the time.
 _GZIP_LEVEL = 6
 _ZSTD_LEVEL = 3
@@ -27,8 +28,17 @@ _BUFFER = 2**16
 
 
 def compression_of(path: Path) -> Compression:
-    """Return the compression that the ending of a file's name asks for."""
-    return _ENDINGS.get(path.suffix.lower(), "none")
+    """Return the compression that the ending of a file's name asks for.
+
+    Raises `InvalidValueError` for one that there is not: plain text would not be looked for there.
+    """
+    ending = path.suffix.lower()
+    if ending in _FOREIGN:
+        raise InvalidValueError(
+            f"{ending} names a compression that an export has not: expected .gz, .zst or another "
+            "ending; the compression none (--compress none) writes it plain"
+        )
+    return _ENDINGS.get(ending, "none")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def refuse_rows(connection: Connection, tables: Sequence[TableTransfer]) -> None
     found = filled(connection, tables)
     if not found:
         return
-    advice = "choose to upsert or to truncate"
+    advice = "choose to upsert (--upsert) or to truncate (--truncate)"
     if has_checkpoints(connection):
         advice = "they are those of an interrupted load, which --resume goes on with"
     names = ", ".join(table.name for table in found)

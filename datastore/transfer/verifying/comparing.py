@@ -23,7 +23,8 @@ from datastore.transfer.verifying.searches import SearchSamples, compare_searche
 class VerifyReport:
     """What two databases add up to, which rows differ, and whether searches give the same hits.
 
-    `missing_tables` hold rows on one side, and are not there on the other; `missing_columns` are
+    `missing_tables` hold rows on one side, and are not there on the other, which the fields behind
+    it name; `missing_columns` are
     there on one side alone, and the others were compared.
     """
 
@@ -33,6 +34,8 @@ class VerifyReport:
     missing_tables: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
+    missing_in_first: tuple[str, ...] = ()
+    missing_in_second: tuple[str, ...] = ()
 
     @property
     def is_same(self) -> bool:
@@ -95,9 +98,15 @@ def _compared(one: _End, other: _End, *, reflect: bool) -> VerifyReport:
             notes.extend(comparison.other_kinds())
             differences.append(difference((sides[0].table, sides[1].table), sides, sums))
     names = {report.table for report in reports}
-    missing = _filled(one.source(), names) + _filled(other.source(), names)
+    left, right = _filled(one.source(), names), _filled(other.source(), names)
     return VerifyReport(
-        tuple(reports), tuple(differences), (), missing, tuple(notes), tuple(columns)
+        tuple(reports),
+        tuple(differences),
+        missing_tables=left + right,
+        notes=tuple(notes),
+        missing_columns=tuple(columns),
+        missing_in_first=right,
+        missing_in_second=left,
     )
 
 
