@@ -356,7 +356,7 @@ def test_no_hits_is_no_error(run: Run, migrated_url: str) -> None:
 
 def test_no_hits_are_explained_where_that_is_plain(run: Run, migrated_url: str, docs: str) -> None:
     def notes(*arguments: str) -> list[str]:
-        return run("search", *arguments, "--url", migrated_url).out.splitlines()[2:]
+        return run("search", *arguments, "--url", migrated_url).out.splitlines()[1:]
 
     run("index", docs, "--url", migrated_url)
     assert notes("fox", "--namespace", "bob") == [
@@ -774,8 +774,9 @@ def test_graph_takes_a_name_of_several_words(run: Run, graph_url: str) -> None:
 def test_graph_names_the_types_that_there_are(run: Run, graph_url: str) -> None:
     ran = run("graph", "bob", "--type", "nosuch", "--type", "knows", "--url", graph_url)
     assert ran.code == 0
-    assert ran.err == "no relationship is of type 'nosuch'; the types are: 'knows', 'works at'\n"
-    assert run("graph", "bob", "--type", "knows", "--url", graph_url).err == ""
+    note = "no relationship is of type 'nosuch'; the types are: 'knows', 'works at'"
+    assert note in ran.err.splitlines()
+    assert note not in run("graph", "bob", "--type", "knows", "--url", graph_url).err
 
 
 def test_graph_shows_no_line_that_a_name_brings_along(run: Run, graph_url: str) -> None:
