@@ -14,6 +14,8 @@ TITLES = {
     "text": "Text search",
     "hybrid": "Text and vector together",
     "quality": "Quality",
+    "transfer": "Copies",
+    "jsonl": "Files of JSON lines",
     "graph": "Knowledge graph",
 }
 UNKNOWN = "not known yet"

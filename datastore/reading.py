@@ -198,6 +198,22 @@ def taken_as_is(*classes: type) -> ColumnReader:
     return lambda values: values if wanted.issuperset(map(type, values)) else None
 
 
+def vectors_of_bytes(values: Sequence[Any], dimensions: int | None) -> Sequence[Any] | None:
+    """Take vectors of one length, given as little-endian float32, by looking at them as one matrix.
+
+    Return None where one is none, of other `dimensions`, or to be looked at by itself.
+    """
+    if set(map(type, values)) != {bytes} or len(set(map(len, values))) != 1:
+        return None
+    length = len(values[0])
+    if not length or length % 4 or (dimensions or length // 4) * 4 != length:
+        return None
+    matrix = np.frombuffer(b"".join(values), dtype="<f4").reshape(len(values), -1)
+    with np.errstate(all="ignore"):
+        norms = np.einsum("ij,ij->i", matrix, matrix)
+    return list(matrix) if bool((np.isfinite(norms) & (norms > 0)).all()) else None
+
+
 def read_batches(
     rows: Iterable[Sequence[Any]], readers: Sequence[Reader], most: int = ROWS
 ) -> Iterator[Batch]:

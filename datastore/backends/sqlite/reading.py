@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from datastore.reading import (
     json_document,
     read_batches,
     taken_as_is,
+    vectors_of_bytes,
 )
 from datastore.types import UTCDateTime, check_integer, check_text
 
@@ -100,7 +102,7 @@ def reader(type_: TypeEngine[Any], kind: Kind[Any]) -> Reader:
     if isinstance(type_, UTCDateTime):
         return Reader(_none_taken, _instant_of_microseconds)
     if isinstance(kind, VectorKind):
-        return Reader(_vectors(kind), _vector(kind))
+        return Reader(partial(vectors_of_bytes, dimensions=kind.dimensions), _vector(kind))
     if isinstance(kind, ArrayKind):
         return Reader(_none_taken, lambda raw: kind.from_json(_json(raw)))
     if isinstance(kind, DecimalKind):
@@ -244,23 +246,6 @@ def _json(raw: Any) -> Any:
     if type(raw) in (int, float):  # a column declared as JSON makes numbers of texts that are some
         return _READ_JSON.check(raw)
     return json_document(_of_text(raw, "JSON"))
-
-
-def _vectors(kind: VectorKind) -> Callable[[Sequence[Any]], Sequence[Any] | None]:
-    """Take a column of vectors of one length by looking at all of them as one matrix."""
-
-    def read_many(values: Sequence[Any]) -> Sequence[Any] | None:
-        if set(map(type, values)) != {bytes} or len(set(map(len, values))) != 1:
-            return None
-        length = len(values[0])
-        if not length or length % 4 or (kind.dimensions or length // 4) * 4 != length:
-            return None
-        matrix = np.frombuffer(b"".join(values), dtype="<f4").reshape(len(values), -1)
-        with np.errstate(all="ignore"):
-            norms = np.einsum("ij,ij->i", matrix, matrix)
-        return list(matrix) if bool((np.isfinite(norms) & (norms > 0)).all()) else None
-
-    return read_many
 
 
 def _vector(kind: VectorKind) -> Callable[[Any], Any]:

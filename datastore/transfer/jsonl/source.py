@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +14,15 @@ from sqlalchemy.engine import Dialect
 from datastore import migrate
 from datastore.errors import InvalidValueError
 from datastore.kinds import Kind, VectorKind
-from datastore.reading import BYTES, ROWS, Batch, Batches, Reader, read_batch
+from datastore.reading import (
+    BYTES,
+    ROWS,
+    Batch,
+    Batches,
+    Reader,
+    read_batch,
+    vectors_of_bytes,
+)
 from datastore.transfer.jsonl.format import (
     LONGEST_LINE,
     ColumnHeader,
@@ -114,8 +123,22 @@ def _cut(rows: Iterator[Row], most: int) -> Iterator[list[Row]]:
 
 def _reader(kind: Kind[Any], dimensions: Sequence[int] | None) -> Reader:
     if isinstance(kind, VectorKind) and dimensions is not None:
-        return Reader(lambda _: None, partial(_vector, kind, frozenset(dimensions)))
+        known = frozenset(dimensions)
+        return Reader(partial(_vectors, kind, known), partial(_vector, kind, known))
     return Reader(lambda _: None, kind.from_json)
+
+
+def _vectors(
+    kind: VectorKind, dimensions: frozenset[int], items: Sequence[Any]
+) -> Sequence[Any] | None:
+    if set(map(type, items)) != {str}:
+        return None
+    try:
+        data = [base64.b64decode(item, validate=True) for item in items]
+    except ValueError:
+        return None
+    vectors = vectors_of_bytes(data, kind.dimensions)
+    return vectors if vectors and vectors[0].size in dimensions else None
 
 
 def _vector(kind: VectorKind, dimensions: frozenset[int], item: Any) -> Any:
