@@ -51,9 +51,10 @@ def markdown(
         table(["", ""], environment.items()),
     ]
     for subject, of_subject in results.items():
-        parts.append(f"## {TITLES[subject]}")
+        title = TITLES.get(subject, subject.capitalize())
+        parts.append(f"## {title}")
         if any(result.outcome for result in of_subject):
-            parts.append(f"![{TITLES[subject]}: bars of each case]({plots}/{subject}.svg)")
+            parts.append(f"![{title}: bars of each case]({plots}/{subject}.svg)")
         parts.append(_cases(of_subject))
         parts.append("\n".join(_details(of_subject)))
     return "\n\n".join(part for part in parts if part) + "\n"

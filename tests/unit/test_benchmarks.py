@@ -152,3 +152,8 @@ def test_the_target_stands_where_our_bar_would_reach_it() -> None:
     assert target_position(case(times(2)), outcome(1.0)) == 4.0
     assert target_position(case(Target("≤", 50, "ms")), outcome(1.0)) == 50
     assert target_position(case(Target("≥", 1.0)), outcome(1.0)) is None
+
+
+def test_a_subject_without_a_title_is_told_by_its_name() -> None:
+    results = {"weather": [Result(case(), outcome(1.0))]}
+    assert "## Weather" in markdown(results, {}, quick=False, rounds=5, plots="plots")
