@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from datastore import Datastore
+from tests.conftest import Databases
 
 # The first example of a process pays for what is made once, so no deadline. The functions given to
 # hypothesis stand inside tests, each on a database of its own.
@@ -38,3 +39,17 @@ def migrated_stores(backend_stores: list[Datastore]) -> list[Datastore]:
     for store in backend_stores:
         store.migrate()
     return backend_stores
+
+
+@pytest.fixture
+def postgres(postgres_databases: Databases) -> Iterator[str]:
+    """Give the URL of an empty PostgreSQL database."""
+    name = postgres_databases.create()
+    yield postgres_databases.url(name)
+    postgres_databases.drop(name)
+
+
+@pytest.fixture
+def back(tmp_path: Path) -> str:
+    """Return the URL of a SQLite file that is not there yet."""
+    return f"sqlite:///{tmp_path / 'back.db'}"

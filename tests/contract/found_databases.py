@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from datastore import Datastore
-from datastore.transfer import LoadOptions, LoadReport, copy
+from datastore.transfer import LoadOptions, LoadReport, copy, verify
 
 
 def sqlite_file(path: Path, script: str, *rows: tuple[str, Sequence[Any]]) -> str:
@@ -58,3 +58,14 @@ def copied(source: str, target: str, **options: Any) -> LoadReport:
     """Copy all tables as they are found."""
     with Datastore.open(source) as one, Datastore.open(target) as other:
         return copy(one, other, LoadOptions(**options), reflect=True)
+
+
+def said(report: LoadReport, text: str) -> bool:
+    """Tell whether a note holds this text."""
+    return any(text in note for note in report.notes)
+
+
+def same(one: str, other: str) -> bool:
+    """Tell whether two databases hold the same, as they are found."""
+    with Datastore.open(one) as first, Datastore.open(other) as second:
+        return verify(first, second, reflect=True).is_same

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import exc
 
-from datastore import Datastore
-from datastore.transfer import LoadReport, verify
 from tests.conftest import Databases
-from tests.contract.found_databases import copied, rows_of, run
-
-
-@pytest.fixture
-def postgres(postgres_databases: Databases) -> Iterator[str]:
-    name = postgres_databases.create()
-    yield postgres_databases.url(name)
-    postgres_databases.drop(name)
+from tests.contract.found_databases import copied, rows_of, run, said, same
 
 
 @pytest.fixture
@@ -26,20 +16,6 @@ def second(postgres_databases: Databases) -> Iterator[str]:
     name = postgres_databases.create()
     yield postgres_databases.url(name)
     postgres_databases.drop(name)
-
-
-@pytest.fixture
-def back(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'back.db'}"
-
-
-def said(report: LoadReport, text: str) -> bool:
-    return any(text in note for note in report.notes)
-
-
-def same(one: str, other: str) -> bool:
-    with Datastore.open(one) as first, Datastore.open(other) as second:
-        return verify(first, second, reflect=True).is_same
 
 
 def test_a_domain_over_a_domain_keeps_what_both_ask_for(postgres: str, back: str) -> None:

@@ -20,20 +20,6 @@ from tests.contract.found_databases import copied, raw, rows_of, run, sqlite_fil
 from tests.real_data import DATA, needs_real_data
 
 
-@pytest.fixture
-def postgres(postgres_databases: Databases) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database."""
-    name = postgres_databases.create()
-    yield postgres_databases.url(name)
-    postgres_databases.drop(name)
-
-
-@pytest.fixture
-def back(tmp_path: Path) -> str:
-    """The URL of a SQLite file that is not there yet."""
-    return f"sqlite:///{tmp_path / 'back.db'}"
-
-
 def stored(path: Path, table: str) -> list[str]:
     """Return all values of a SQLite table, with their storage classes, in some fixed order."""
     connection = sqlite3.connect(path)

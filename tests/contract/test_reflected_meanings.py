@@ -6,38 +6,12 @@ out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import exc
 
-from datastore import Datastore
-from datastore.transfer import LoadReport, verify
-from tests.conftest import Databases
-from tests.contract.found_databases import copied, rows_of, run, sqlite_file
-
-
-@pytest.fixture
-def postgres(postgres_databases: Databases) -> Iterator[str]:
-    name = postgres_databases.create()
-    yield postgres_databases.url(name)
-    postgres_databases.drop(name)
-
-
-@pytest.fixture
-def back(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'back.db'}"
-
-
-def said(report: LoadReport, text: str) -> bool:
-    return any(text in note for note in report.notes)
-
-
-def same(one: str, other: str) -> bool:
-    with Datastore.open(one) as first, Datastore.open(other) as second:
-        return verify(first, second, reflect=True).is_same
-
+from tests.contract.found_databases import copied, rows_of, run, said, same, sqlite_file
 
 #: Columns of PostgreSQL, the generated one that is not the same in SQLite, and the values.
 GENERATED_THERE = [

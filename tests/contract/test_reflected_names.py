@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import exc
 
-from datastore.transfer import LoadReport
-from tests.conftest import Databases
-from tests.contract.found_databases import copied, rows_of, run, sqlite_file
-
-
-@pytest.fixture
-def postgres(postgres_databases: Databases) -> Iterator[str]:
-    name = postgres_databases.create()
-    yield postgres_databases.url(name)
-    postgres_databases.drop(name)
-
-
-@pytest.fixture
-def back(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'back.db'}"
-
-
-def said(report: LoadReport, text: str) -> bool:
-    return any(text in note for note in report.notes)
+from tests.contract.found_databases import copied, rows_of, run, said, sqlite_file
 
 
 def test_an_index_named_like_a_key_of_the_target_has_another_name(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +18,15 @@ from sqlalchemy import exc
 
 from datastore import Datastore
 from datastore.errors import TransferError
-from datastore.transfer import IncompleteLoadError, LoadReport
-from tests.conftest import Databases
-from tests.contract.found_databases import copied, rows_of, run, sqlite_file
+from datastore.transfer import IncompleteLoadError
+from tests.contract.found_databases import copied, rows_of, run, said, sqlite_file
 
 Make = Callable[..., str]
 
 
 @pytest.fixture
-def postgres(postgres_databases: Databases) -> Iterator[str]:
-    name = postgres_databases.create()
-    yield postgres_databases.url(name)
-    postgres_databases.drop(name)
-
-
-@pytest.fixture
 def make(tmp_path: Path) -> Make:
     return lambda script, *rows: sqlite_file(tmp_path / "trap.db", script, *rows)
-
-
-@pytest.fixture
-def back(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'back.db'}"
 
 
 def refused(source: str, target: str) -> list[str]:
@@ -59,10 +46,6 @@ def type_of(url: str, column: str, table: str = "t") -> str:
             f"WHERE attrelid = '\"{table}\"'::regclass AND attname = '{column}'",
         )[0][0]
     )
-
-
-def said(report: LoadReport, text: str) -> bool:
-    return any(text in note for note in report.notes)
 
 
 def values(url: str, column: str = "x") -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,15 +9,7 @@ import pytest
 from datastore import Datastore
 from datastore.cli import main
 from datastore.transfer import VerifyReport, verify
-from tests.conftest import Databases
 from tests.contract.found_databases import run, sqlite_file
-
-
-@pytest.fixture
-def postgres(postgres_databases: Databases) -> Iterator[str]:
-    name = postgres_databases.create()
-    yield postgres_databases.url(name)
-    postgres_databases.drop(name)
 
 
 def compared(one: str, other: str) -> VerifyReport:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from datastore.errors import TransferError
 from datastore.transfer import IncompleteLoadError
-from tests.conftest import Databases
 from tests.contract.found_databases import copied, rows_of, run, sqlite_file
 
 THERE = "the target has the table already, and"
-
-
-@pytest.fixture
-def postgres(postgres_databases: Databases) -> Iterator[str]:
-    name = postgres_databases.create()
-    yield postgres_databases.url(name)
-    postgres_databases.drop(name)
 
 
 def source_of(tmp_path: Path, columns: str, *rows: str) -> str:
